@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup lock protos fmt lint type test test-fast demo bench train-tiny clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Create .venv with the pinned packages
+
+$(STAMP): requirements.lock pyproject.toml
+	python3.11 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: $(STAMP) ## Pin what is installed now
+	(echo "# Every package of a checkout, pinned. Written by: make lock"; \
+	 $(PYTHON) -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/') > requirements.lock
+
+protos: $(STAMP) ## Generate the Python stubs from protos/
+	$(PYTHON) protos/generate.py
+
+fmt: $(STAMP) ## Format the code
+	ruff format
+	ruff check --fix
+
+lint: $(STAMP) ## Check protos, stubs, style, imports and types
+	buf lint
+	$(PYTHON) protos/generate.py --check
+	ruff format --check
+	ruff check
+	lint-imports
+	mypy
+
+test-fast: $(STAMP) ## Everything but the tests that start TorchServe
+	pytest -m "not torchserve"
+
+test: lint ## Lint, types and all tests
+	pytest
+
+demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write out/demo/report.html
+	faceloom demo --out out/demo
+
+bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
+	$(PYTHON) -m tests.bench
+
+clean: ## Remove what was made
+	rm -rf out build $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,231 @@
+"""`faceloom build`, `verify` and `report`: a dataset made, checked and looked at."""
+
+import asyncio
+import json
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from faceloom.cli.options import AsJson, Engine, EngineKind, connect, print_result
+from faceloom.pipeline.client import PipelineClient
+from faceloom.pipeline.finalize import Summary, read_summary
+from faceloom.pipeline.report import write_report
+from faceloom.pipeline.run import Options, run_build
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.v1 import pipeline_pb2 as pb
+from faceloom.pipeline.verify import verify as verify_dataset
+from faceloom.runtime.errors import FaceloomError, Unavailable, UsageError
+
+# How long the pipeline service may stay away, for example while it is being restarted.
+_PATIENCE_SECONDS = 60.0
+
+
+class BuildDisplay:
+    """The progress bar of a build: rate, accepted share, time left."""
+
+    def __init__(self, spec: BuildSpec, quiet: bool) -> None:
+        self._spec = spec
+        console = Console(stderr=True, quiet=quiet)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[rate]:.1f}/s"),
+            TextColumn("accepted {task.fields[share]:.0%}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        what = "candidates" if spec.candidates else "accepted"
+        self._task: TaskID = self.bar.add_task(what, total=spec.target, rate=0.0, share=0.0)
+
+    def show(self, processed: int, kept: int, rate: float) -> None:
+        """Moves the bar."""
+        done = processed if self._spec.candidates else kept
+        share = kept / processed if processed else 0.0
+        self.bar.update(self._task, completed=done, rate=rate, share=share)
+
+
+def build(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.")],
+    candidates: Annotated[
+        int | None, typer.Option(help="Generate exactly this many faces.")
+    ] = None,
+    accepted: Annotated[
+        int | None, typer.Option(help="Generate until exactly this many are accepted.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which stream of seeds, 0 to 2^32 - 1.")] = 0,
+    psi: Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")] = 0.7,
+    jobs: Annotated[int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)] = 4,
+    shards: Annotated[int | None, typer.Option(help="How many shards to commit in.", min=1)] = None,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Make the failed candidates of a finished build again.")
+    ] = False,
+    engine: Engine = EngineKind.TORCHSERVE,
+    as_json: AsJson = False,
+) -> None:
+    """Build a dataset of faces, sketches and layouts. The same command takes up what was interrupted.
+
+    Example: [bold]faceloom build --candidates 1000 --out faces[/bold]
+    """
+    if (candidates is None) == (accepted is None):
+        raise UsageError("give either --candidates N or --accepted N")
+    try:
+        spec = BuildSpec(candidates, accepted, seed, psi)
+    except FaceloomError as error:
+        raise UsageError(str(error)) from None
+    options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
+    make = build_here if engine is EngineKind.INPROCESS else build_in_service
+    result = asyncio.run(make(spec, out.absolute(), options, BuildDisplay(spec, quiet=as_json)))
+    text = (
+        f"{result['planned']} planned = {result['accepted']} accepted + {result['rejected']} rejected"
+        f" + {result['failed']} failed; {result['images_per_second']:.1f} candidates/s\n"
+        f"dataset {result['dataset_digest']}\n{out}"
+    )
+    print_result(result, as_json, text)
+
+
+async def build_here(
+    spec: BuildSpec, output: Path, options: Options, display: BuildDisplay
+) -> dict[str, Any]:
+    """Runs the build in this process, with models in this process."""
+    started = time.monotonic()
+    async with connect(EngineKind.INPROCESS) as faceloom:
+        with display.bar:
+            result = await run_build(
+                spec,
+                output,
+                faceloom,
+                options,
+                lambda now: display.show(now.processed, now.kept, now.images_per_second),
+            )
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
+    progress = result.progress
+    return _outcome(
+        output, result.summary, progress.images_per_second, dict(progress.seconds), started
+    )
+
+
+async def build_in_service(
+    spec: BuildSpec, output: Path, options: Options, display: BuildDisplay
+) -> dict[str, Any]:
+    """Asks the pipeline service for the build and follows it. Ctrl-C cancels it there.
+
+    Raises:
+        FaceloomError: The build failed or was cancelled.
+    """
+    started = time.monotonic()
+    request = pb.CreateBuildRequest(
+        request_id=uuid.uuid4().hex,
+        spec=spec_message(spec),
+        output=str(output),
+        shards=options.shards or 0,
+        jobs=options.jobs,
+        retry_failed=options.retry_failed,
+    )
+    async with PipelineClient() as client:
+        made = await client.create(request)
+        try:
+            with display.bar:
+                last = await _follow(client, made, display)
+        except asyncio.CancelledError:
+            await client.cancel(made.id)
+            raise FaceloomError("cancelled; the same command takes the build up again") from None
+    if last.state != pb.BUILD_STATE_SUCCEEDED:
+        cause = last.error or "it was cancelled"
+        raise FaceloomError(f"{cause}; the same command takes the build up again")
+    summary = read_summary(output)
+    if summary is None:
+        raise FaceloomError(f"the service finished the build, but {output} is not here")
+    progress = last.progress
+    return _outcome(
+        output, summary, progress.images_per_second, dict(progress.stage_seconds), started
+    )
+
+
+def spec_message(spec: BuildSpec) -> pb.BuildSpec:
+    """The spec as the pipeline service takes it."""
+    message = pb.BuildSpec(seed=spec.seed, truncation_psi=spec.truncation_psi)
+    if spec.candidates is not None:
+        message.candidates = spec.candidates
+    else:
+        message.accepted = spec.target
+    return message
+
+
+async def _follow(client: PipelineClient, made: pb.Build, display: BuildDisplay) -> pb.Build:
+    """Watches until the end. A service that is restarted takes the build up, and so does this."""
+    last = made
+    lost = 0.0
+    while True:
+        try:
+            async for last in client.watch(made.id):
+                lost = 0.0
+                now = last.progress
+                display.show(now.processed, now.kept, now.images_per_second)
+            return last
+        except Unavailable:
+            lost = lost or time.monotonic()
+            if time.monotonic() - lost > _PATIENCE_SECONDS:
+                raise
+            await asyncio.sleep(0.5)
+
+
+def _outcome(
+    output: Path, summary: Summary, rate: float, seconds: dict[str, float], started: float
+) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        **vars(summary),
+        "images_per_second": round(rate, 3),
+        "elapsed_seconds": round(time.monotonic() - started, 3),
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+    }
+
+
+def verify(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")], as_json: AsJson = False
+) -> None:
+    """Hash every file of a dataset again and name each fault.
+
+    Example: [bold]faceloom verify faces[/bold]
+    """
+    faults = verify_dataset(dataset)
+    result = {"faults": [vars(fault) for fault in faults]}
+    print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
+    if faults:
+        raise FaceloomError(f"{dataset} has {len(faults)} faults")
+
+
+def report(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
+    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
+    timings: Annotated[
+        Path | None, typer.Option(help="What `faceloom build --json` printed.")
+    ] = None,
+    engine: Engine = EngineKind.TORCHSERVE,
+) -> None:
+    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings.
+
+    Example: [bold]faceloom report faces --out report.html[/bold]
+    """
+    known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
+    asyncio.run(_report(dataset, out, engine, known))
+    typer.echo(str(out))
+
+
+async def _report(dataset: Path, out: Path, engine: EngineKind, known: dict[str, Any]) -> None:
+    async with connect(engine) as faceloom:
+        await write_report(dataset, out, faceloom, known)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (build, verify, report):
+        app.command()(command)

@@ -1,0 +1,80 @@
+"""`faceloom demo`: the whole road once, from packaged archives to a page to look at."""
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from faceloom.cli.build import BuildDisplay, build_in_service
+from faceloom.client import Faceloom
+from faceloom.pipeline.report import write_report
+from faceloom.pipeline.run import Options
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.runtime.errors import FaceloomError
+from faceloom.stack import Stack, free_port_offset
+from faceloom.store.package import package_profile
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("out/demo"),
+    candidates: Annotated[int, typer.Option(help="How many faces to generate.")] = 256,
+) -> None:
+    """Start everything, build a small dataset through TorchServe, write a report, stop everything.
+
+    Example: [bold]faceloom demo --out out/demo[/bold]
+    """
+    result = asyncio.run(_demo(out.absolute(), candidates))
+    typer.echo(
+        f"{result['accepted']} of {result['planned']} faces kept,"
+        f" {result['images_per_second']:.1f} candidates/s\n"
+        f"dataset  {out / 'dataset'}\nreport   {out / 'report.html'}"
+    )
+
+
+async def _demo(out: Path, candidates: int) -> dict[str, Any]:
+    _clear(out)
+    offset = free_port_offset()
+    os.environ["FACELOOM_PORT_OFFSET"] = str(offset)
+    console = Console(stderr=True)
+    archives = out / "archives"
+    console.print("packaging the model archives")
+    package_profile("tiny", archives)
+    stack = Stack(archives, out / "stack", offset)
+    try:
+        console.print("starting TorchServe and the services")
+        await stack.start()
+        console.print(f"building a dataset of {candidates} candidates")
+        spec = BuildSpec(candidates=candidates)
+        display = BuildDisplay(spec, quiet=False)
+        result = await build_in_service(spec, out / "dataset", Options(), display)
+        (out / "build.json").write_text(json.dumps(result) + "\n")
+        console.print("writing the report")
+        async with Faceloom.connect() as faceloom:
+            await write_report(out / "dataset", out / "report.html", faceloom, result)
+    finally:
+        await stack.stop()
+    return result
+
+
+def _clear(out: Path) -> None:
+    """Removes an earlier demo, and nothing else.
+
+    Raises:
+        FaceloomError: The folder holds something that no demo wrote.
+    """
+    known = {"archives", "stack", "dataset", "build.json", "report.html"}
+    if out.exists():
+        strangers = {path.name for path in out.iterdir()} - known
+        if strangers:
+            raise FaceloomError(f"{out} holds {', '.join(sorted(strangers))}; choose another --out")
+        shutil.rmtree(out)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(demo)

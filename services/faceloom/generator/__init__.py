@@ -1,0 +1,1 @@
+"""The generator service: seeds to faces with a StyleGAN2."""

@@ -1,0 +1,42 @@
+"""All model services inside one process: no server, no port, the same bytes.
+
+The path is a front's path from the queue inwards: the same admission, the same batches, the same
+handlers. Only gRPC and TorchServe are missing.
+"""
+
+import asyncio
+
+from prometheus_client import CollectorRegistry
+
+from faceloom.common.v1 import engine_pb2
+from faceloom.runtime.admission import Admission
+from faceloom.runtime.engine import InProcessEngine
+from faceloom.runtime.metrics import FrontMetrics
+from faceloom.runtime.service import service, services
+from faceloom.store.profile import model_folder
+
+
+class InProcessCaller:
+    """A `faceloom.client.Caller` that loads a model when it is first called."""
+
+    def __init__(self, profile: str = "tiny") -> None:
+        self._profile = profile
+        self._loading = {name: asyncio.Lock() for name in services()}
+        self._admissions: dict[str, Admission] = {}
+
+    async def call(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
+        """See `faceloom.client.Caller`."""
+        async with self._loading[service]:
+            if service not in self._admissions:
+                self._admissions[service] = await self._load(service)
+        call = engine_pb2.EngineCall(method=method, request=request)
+        return await self._admissions[service].submit(call, timeout)
+
+    async def close(self) -> None:
+        """Ends the models' threads."""
+        await asyncio.gather(*(admission.close() for admission in self._admissions.values()))
+
+    async def _load(self, name: str) -> Admission:
+        folder = model_folder(self._profile, name)
+        engine = await asyncio.to_thread(InProcessEngine.load, service(name), folder)
+        return Admission(service(name), engine, FrontMetrics(CollectorRegistry()))

@@ -1,0 +1,202 @@
+"""Which builds the service knows: one small file per build, and nothing that the build's own folder says.
+
+The files are the service's only state. Whoever kills it loses nothing: the next one reads them.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from faceloom.pipeline.durable import sync_folder, take_lock, write_atomically
+from faceloom.pipeline.progress import Phase, Progress
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.runtime.errors import UsageError
+
+
+class State(Enum):
+    """Where a build stands. The names are those of the API."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    FINALIZING = "FINALIZING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+_STATES = {
+    Phase.PREPARING: State.PENDING,
+    Phase.RUNNING: State.RUNNING,
+    Phase.FINALIZING: State.FINALIZING,
+    Phase.DONE: State.FINALIZING,
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a caller asked for. Two calls with one request_id must be equal in all of it.
+
+    Args:
+        request_id: Makes the call idempotent.
+        spec: What to build.
+        output: The dataset's folder.
+        shards: As in `run.Options`.
+        jobs: As in `run.Options`.
+        retry_failed: As in `run.Options`.
+    """
+
+    request_id: str
+    spec: BuildSpec
+    output: Path
+    shards: int | None
+    jobs: int
+    retry_failed: bool
+
+    @property
+    def build_id(self) -> str:
+        """Follows from the request_id, so one request cannot make two builds."""
+        return hashlib.sha256(self.request_id.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a build ended.
+
+    Args:
+        state: SUCCEEDED, FAILED or CANCELLED.
+        error: Why it failed, in one line.
+        time_ns: When, in nanoseconds since 1970.
+    """
+
+    state: State
+    error: str
+    time_ns: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of a build.
+
+    Args:
+        order: What was asked for.
+        create_time_ns: When, in nanoseconds since 1970.
+        cancelled: It was asked to stop.
+        end: Nothing while it runs or waits.
+    """
+
+    order: Order
+    create_time_ns: int
+    cancelled: bool = False
+    end: End | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON types."""
+        data = asdict(self)
+        data["order"]["output"] = str(self.order.output)
+        if self.end is not None:
+            data["end"]["state"] = self.end.state.value
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Record":
+        """The record that `to_json` wrote."""
+        order, end = data["order"], data["end"]
+        order |= {"spec": BuildSpec(**order["spec"]), "output": Path(order["output"])}
+        if end is not None:
+            end["state"] = State(end["state"])
+        return cls(
+            order=Order(**order),
+            create_time_ns=data["create_time_ns"],
+            cancelled=data["cancelled"],
+            end=None if end is None else End(**end),
+        )
+
+    def taken_up(self) -> "Record":
+        """The same build, to be run again."""
+        return replace(self, cancelled=False, end=None)
+
+
+@dataclass
+class Build:
+    """A build that the service knows, and where it stands."""
+
+    record: Record
+    progress: Progress
+    dataset_digest: str = ""
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.record.order.build_id
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return self.record.end.state if self.record.end else _STATES[self.progress.phase]
+
+    @property
+    def output(self) -> Path:
+        """The dataset's folder."""
+        return self.record.order.output
+
+    @property
+    def age(self) -> tuple[int, str]:
+        """Orders builds by age; no two are equal."""
+        return self.record.create_time_ns, self.id
+
+    def tell(self) -> None:
+        """Wakes everybody who watches it."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class BuildIndex:
+    """The records in a folder, for one service at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: int | None = None
+
+    def open(self) -> list[Record]:
+        """Takes the folder and reads its records.
+
+        Raises:
+            UsageError: Another service has it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = take_lock(self._folder / "lock")
+        except BlockingIOError:
+            raise UsageError(f"another pipeline service is using {self._folder}") from None
+        for left_behind in self._folder.glob(".new-*"):
+            left_behind.unlink()
+        return [
+            Record.from_json(json.loads(path.read_bytes()))
+            for path in sorted(self._folder.glob("*.json"))
+        ]
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def put(self, record: Record) -> None:
+        """Writes a record, new or changed."""
+        data = json.dumps(record.to_json(), indent=1).encode() + b"\n"
+        write_atomically(self._path(record.order.build_id), data)
+
+    def remove(self, build_id: str) -> None:
+        """Forgets a record."""
+        self._path(build_id).unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def _path(self, build_id: str) -> Path:
+        return self._folder / f"{build_id}.json"

@@ -1,0 +1,72 @@
+"""A client of the pipeline service, for the command line."""
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self, cast
+
+import grpc
+
+from faceloom.pipeline.v1 import pipeline_pb2 as pb
+from faceloom.pipeline.v1 import pipeline_pb2_grpc
+from faceloom.runtime.channel import CHANNEL_OPTIONS, Targets, from_rpc_error
+
+_SECONDS = 30
+
+
+class PipelineClient:
+    """Starts, follows and stops builds.
+
+    Args:
+        target: gRPC target; where `faceloom up` puts the pipeline service when not given.
+    """
+
+    def __init__(self, target: str | None = None) -> None:
+        self._target = target or Targets().of("pipeline")
+        self._channel = grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
+        self._stub: Any = pipeline_pb2_grpc.PipelineServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._channel.close()
+
+    async def create(self, request: pb.CreateBuildRequest) -> pb.Build:
+        """Starts a build, or takes one up.
+
+        Raises:
+            ServiceError: The service refused, or is not there.
+        """
+        try:
+            answer = await self._stub.CreateBuild(request, timeout=_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "pipeline", self._target) from None
+        return cast(pb.Build, answer.build)
+
+    async def watch(self, build_id: str) -> AsyncIterator[pb.Build]:
+        """The build as it changes, until it has ended.
+
+        Raises:
+            ServiceError: The service is gone; the build goes on when it is back.
+        """
+        try:
+            async for answer in self._stub.WatchBuild(pb.WatchBuildRequest(id=build_id)):
+                yield answer.build
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "pipeline", self._target) from None
+
+    async def cancel(self, build_id: str) -> None:
+        """Asks a build to stop.
+
+        Raises:
+            ServiceError: There is no such build.
+        """
+        try:
+            await self._stub.CancelBuild(pb.CancelBuildRequest(id=build_id), timeout=_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "pipeline", self._target) from None

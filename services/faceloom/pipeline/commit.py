@@ -1,0 +1,156 @@
+"""How a shard comes to count. The only module that knows what a commit is.
+
+A shard is written into a temporary folder beside its place, every file is brought to the disk, the manifest
+with the sha256 of all files is written last, and one rename makes it count. A shard that is made again is a
+new generation, `00007.1` after `00007.0`, so there is no moment at which neither is there.
+
+A folder counts only if its manifest parses, is of the same recipe and blocks, and every hash verifies.
+Whatever else is found is removed and made again.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faceloom.pipeline.durable import sync_file, sync_folder
+from faceloom.pipeline.manifest import MANIFEST, Manifest, StoredFile, shard_faults
+from faceloom.pipeline.outcomes import Accepted, Failed, Outcome, Rejected
+from faceloom.pipeline.recipe import Recipe
+
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that counts."""
+
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass
+class Draft:
+    """A shard being written. Nobody sees it before `ShardStore.commit`."""
+
+    folder: Path
+    index: int
+    files: dict[str, StoredFile] = field(default_factory=dict)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Adds a file."""
+        self._place(path).write_bytes(data)
+        self.files[path] = StoredFile(hashlib.sha256(data).hexdigest(), len(data))
+
+    def take_over(self, path: str, shard: Shard) -> None:
+        """Adds a file of an earlier generation as it is."""
+        link_or_copy(shard.folder / path, self._place(path))
+        self.files[path] = shard.manifest.files[path]
+
+    def _place(self, path: str) -> Path:
+        target = self.folder / path
+        target.parent.mkdir(exist_ok=True)
+        return target
+
+
+class ShardStore:
+    """The shards of one build.
+
+    Args:
+        folder: Where they are; made when the first is written.
+        recipe: What they must be made by.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self._folder = folder
+        self._recipe = recipe
+
+    def clean(self) -> None:
+        """Removes what killed runs left behind. Only for the one run that holds the build's lock."""
+        for stale in self._folder.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(stale)
+
+    def draft(self, index: int) -> Draft:
+        """Begins a shard."""
+        folder = self._folder / f"{_TEMPORARY}{index:05d}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        return Draft(folder, index)
+
+    def commit(
+        self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome], generation: int = 0
+    ) -> Shard:
+        """Makes a draft count.
+
+        Args:
+            draft: All files of the shard but the manifest.
+            blocks: The blocks it is made of.
+            outcomes: How their candidates ended.
+            generation: One more than that of the shard it replaces.
+        """
+        ordered = sorted(outcomes, key=lambda outcome: outcome.ordinal)
+        manifest = Manifest(
+            recipe_digest=self._recipe.digest,
+            index=draft.index,
+            blocks=list(blocks),
+            accepted=[outcome for outcome in ordered if isinstance(outcome, Accepted)],
+            rejected=[outcome for outcome in ordered if isinstance(outcome, Rejected)],
+            failed=[outcome for outcome in ordered if isinstance(outcome, Failed)],
+            files=draft.files,
+        )
+        (draft.folder / MANIFEST).write_bytes(manifest.to_bytes())
+        files = [draft.folder / path for path in (*draft.files, MANIFEST)]
+        for file in files:
+            sync_file(file)
+        for folder in {file.parent for file in files}:
+            sync_folder(folder)
+        target = self._folder / f"{draft.index:05d}.{generation}"
+        try:
+            draft.folder.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # Somebody else committed it first.
+            shutil.rmtree(draft.folder)
+            manifest = Manifest.from_bytes((target / MANIFEST).read_bytes())
+        sync_folder(self._folder)
+        for older in generations(self._folder, draft.index):
+            if generation_of(older) < generation:
+                shutil.rmtree(older)
+        return Shard(target, manifest)
+
+    def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
+        """The newest generation of a shard that counts; every other one is removed."""
+        found: Shard | None = None
+        for folder in generations(self._folder, index):
+            if found is None and not shard_faults(folder, self._recipe, index, blocks):
+                found = Shard(folder, Manifest.from_bytes((folder / MANIFEST).read_bytes()))
+            else:
+                shutil.rmtree(folder)
+        return found
+
+
+def generations(folder: Path, index: int) -> list[Path]:
+    """Where a shard may be, the newest first."""
+    found = folder.glob(f"{index:05d}.*")
+    return sorted(
+        (path for path in found if path.suffix[1:].isdecimal()), key=generation_of, reverse=True
+    )
+
+
+def generation_of(folder: Path) -> int:
+    """How often a committed shard was made again."""
+    return int(folder.suffix[1:])
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file a second name, or a copy where the filesystem has no second names."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(source, target)

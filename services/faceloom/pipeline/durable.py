@@ -1,0 +1,72 @@
+"""Files that survive: written whole or not at all, and on the disk before anybody relies on them."""
+
+import fcntl
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+_CHUNK = 2**20
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Puts a file in place whole, whatever happens in between, and onto the disk."""
+    new = path.with_name(f".new-{uuid.uuid4().hex}")
+    try:
+        new.write_bytes(data)
+        sync_file(new)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Waits until a file's bytes are on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in lower-case hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def files_under(folder: Path) -> set[str]:
+    """Paths of all files below a folder, relative to it, with forward slashes."""
+    return {
+        (Path(root) / name).relative_to(folder).as_posix()
+        for root, _, names in os.walk(folder)
+        for name in names
+    }
+
+
+def take_lock(path: Path) -> int:
+    """Takes a lock until the answered handle is closed. It is the kernel's: it goes when the process does.
+
+    Raises:
+        BlockingIOError: Somebody else has it.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

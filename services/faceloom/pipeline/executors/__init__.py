@@ -1,0 +1,1 @@
+"""Where builds run when the pipeline service starts them."""

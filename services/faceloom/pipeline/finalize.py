@@ -1,0 +1,202 @@
+"""Puts the committed shards together as one dataset.
+
+Everything here can be interrupted and done again: pictures are second names of the shards' files, other files
+are put in place whole, `dataset.json` goes first and comes back last, and says that all the rest is there.
+
+SHA256SUMS has a line `<sha256>  <path>` for every file of the dataset but itself and dataset.json, sorted by
+the bytes of the path. The dataset's digest is the sha256 of SHA256SUMS, so two datasets are the same exactly
+when their digests are.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from faceloom.pipeline.card import dataset_card
+from faceloom.pipeline.commit import Shard, link_or_copy
+from faceloom.pipeline.durable import files_under, sha256_of, sync_folder, write_atomically
+from faceloom.pipeline.folder import DATASET, RECIPE, BuildFolder
+from faceloom.pipeline.latents import merge_latents
+from faceloom.pipeline.manifest import LATENTS
+from faceloom.pipeline.outcomes import KINDS, Accepted, Failed, Rejected
+from faceloom.pipeline.recipe import Recipe
+from faceloom.segmentation.labels import PALETTE
+
+METADATA = "metadata.jsonl"
+REJECTED = "rejected.jsonl"
+FAILED = "failed.jsonl"
+LABELS = "labels.json"
+README = "README.md"
+SUMS = "SHA256SUMS"
+# Out of a hundred ids, how many go to which split. An id never changes its split, however the dataset grows.
+_SPLITS = (("train", 90), ("validation", 95), ("test", 100))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What dataset.json says."""
+
+    planned: int
+    accepted: int
+    rejected: int
+    failed: int
+    recipe_digest: str
+    dataset_digest: str
+
+
+def read_summary(output: Path) -> Summary | None:
+    """The summary of a finished dataset; nothing when it is not finished.
+
+    Raises:
+        ValueError: dataset.json is not what a build writes.
+    """
+    try:
+        return Summary(**json.loads((output / DATASET).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (TypeError, OSError) as error:
+        raise ValueError(str(error)) from None
+
+
+def finalize(folder: BuildFolder, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+    """Makes the dataset out of all its shards, and declares it complete."""
+    output = folder.output
+    reopen(folder)
+    for left_behind in output.glob(".new-*"):
+        left_behind.unlink()
+    sources = {
+        path: shard
+        for shard in shards
+        for outcome in shard.manifest.accepted
+        for path in outcome.files.values()
+    }
+    _place_pictures(output, sources)
+    sums = {path: shard.manifest.files[path].sha256 for path, shard in sources.items()}
+    accepted = sorted((one for shard in shards for one in shard.manifest.accepted), key=_ordinal)
+    rejected = sorted((one for shard in shards for one in shard.manifest.rejected), key=_ordinal)
+    failed = sorted((one for shard in shards for one in shard.manifest.failed), key=_ordinal)
+    texts = {
+        METADATA: _lines(metadata_row(one, recipe, sums) for one in accepted),
+        REJECTED: _lines(rejected_row(one) for one in rejected),
+        FAILED: _lines(asdict(one) for one in failed),
+        LABELS: _document(labels(recipe)),
+        RECIPE: _document(recipe.to_json()),
+        README: dataset_card(recipe, len(accepted), len(rejected), len(failed)).encode(),
+    }
+    for name, text in texts.items():
+        write_atomically(output / name, text)
+        sums[name] = hashlib.sha256(text).hexdigest()
+    merge_latents(output / LATENTS, [one.ordinal for one in accepted], shards)
+    sums[LATENTS] = sha256_of(output / LATENTS)
+    listing = sums_text(sums)
+    write_atomically(output / SUMS, listing)
+    counts = (len(accepted), len(rejected), len(failed))
+    summary = Summary(sum(counts), *counts, recipe.digest, hashlib.sha256(listing).hexdigest())
+    write_atomically(output / DATASET, _document(asdict(summary)))
+    return summary
+
+
+def reopen(folder: BuildFolder) -> None:
+    """Takes back that the dataset is complete."""
+    (folder.output / DATASET).unlink(missing_ok=True)
+    sync_folder(folder.output)
+
+
+def remove(folder: BuildFolder) -> None:
+    """Removes what builds wrote into a folder, and the folder if nothing else is in it."""
+    with folder.lock():
+        reopen(folder)
+        names = (METADATA, REJECTED, FAILED, LABELS, RECIPE, README, LATENTS, SUMS)
+        written = [folder.output / name for name in names]
+        written += folder.output.glob(".new-*")
+        for kind in KINDS:
+            written += (folder.output / kind).glob("[0-9]*.png")
+        for path in written:
+            path.unlink(missing_ok=True)
+        shutil.rmtree(folder.state)
+    for path in (*(folder.output / kind for kind in KINDS), folder.output):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def sums_text(sums: Mapping[str, str]) -> bytes:
+    """The content of SHA256SUMS, in the format of sha256sum."""
+    return "".join(f"{sums[path]}  {path}\n" for path in sorted(sums)).encode()
+
+
+def metadata_row(outcome: Accepted, recipe: Recipe, sums: Mapping[str, str]) -> dict[str, Any]:
+    """The line of metadata.jsonl for an accepted face."""
+    image, sketch, layout = (outcome.files[kind] for kind in KINDS)
+    return {
+        "file_name": image,
+        "sketch_file_name": sketch,
+        "layout_file_name": layout,
+        "id": outcome.id,
+        "ordinal": outcome.ordinal,
+        "seed": outcome.seed,
+        "truncation_psi": recipe.spec.truncation_psi,
+        "quality": outcome.score,
+        "split": split_of(outcome.id),
+        "sha256": sums[image],
+        "sketch_sha256": sums[sketch],
+        "layout_sha256": sums[layout],
+    }
+
+
+def rejected_row(outcome: Rejected) -> dict[str, Any]:
+    """The line of rejected.jsonl for a rejected candidate."""
+    return {
+        "id": outcome.id,
+        "ordinal": outcome.ordinal,
+        "seed": outcome.seed,
+        "quality": outcome.score,
+    }
+
+
+def split_of(identity: str) -> str:
+    """train, validation or test, by the id alone."""
+    place = int(hashlib.sha256(identity.encode()).hexdigest(), 16) % 100
+    return next(name for name, end in _SPLITS if place < end)
+
+
+def labels(recipe: Recipe) -> dict[str, Any]:
+    """What the values of the layouts mean."""
+    return {
+        "classes": [
+            {"id": index, "name": name, "color": list(color)}
+            for index, (name, color) in enumerate(zip(recipe.class_names, PALETTE, strict=True))
+        ]
+    }
+
+
+def _place_pictures(output: Path, sources: Mapping[str, Shard]) -> None:
+    """Exactly those pictures, whatever an interrupted or an earlier run left."""
+    for kind in KINDS:
+        (output / kind).mkdir(exist_ok=True)
+        for path in files_under(output / kind):
+            if f"{kind}/{path}" not in sources:
+                (output / kind / path).unlink()
+    for path, shard in sources.items():
+        source, target = shard.folder / path, output / path
+        if target.exists() and target.samefile(source):
+            continue
+        target.unlink(missing_ok=True)
+        link_or_copy(source, target)
+    for kind in KINDS:
+        sync_folder(output / kind)
+
+
+def _ordinal(outcome: Accepted | Rejected | Failed) -> int:
+    return outcome.ordinal
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+def _document(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, indent=2).encode() + b"\n"

@@ -1,0 +1,58 @@
+"""Gathers the latents of all shards in one safetensors file, without ever holding all of them in memory."""
+
+import json
+import struct
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from faceloom.pipeline.commit import Shard
+from faceloom.pipeline.durable import sync_file, sync_folder
+from faceloom.pipeline.manifest import LATENTS
+
+_FLOAT = np.dtype("<f4")
+
+
+def merge_latents(target: Path, ordinals: Sequence[int], shards: Sequence[Shard]) -> None:
+    """Writes z and w of all accepted faces; row i belongs to the i-th of the ordinals."""
+    filled = [shard for shard in shards if shard.manifest.accepted]
+    first = load_file(filled[0].folder / LATENTS) if filled else {}
+    widths = {name: first[name].shape[1] if filled else 0 for name in ("w", "z")}
+    new = target.with_name(f".new-{uuid.uuid4().hex}")
+    starts = _begin(new, len(ordinals), widths)
+    row_of = {ordinal: row for row, ordinal in enumerate(ordinals)}
+    for shard in filled:
+        rows = [row_of[outcome.ordinal] for outcome in shard.manifest.accepted]
+        latents = load_file(shard.folder / LATENTS)
+        for name, start in starts.items():
+            shape = (len(ordinals), widths[name])
+            array = np.memmap(new, _FLOAT, "r+", start, shape)
+            array[rows] = latents[name]
+            array.flush()
+    sync_file(new)
+    new.replace(target)
+    sync_folder(target.parent)
+
+
+def _begin(path: Path, rows: int, widths: dict[str, int]) -> dict[str, int]:
+    """Writes the header and makes room; answers where each tensor starts in the file.
+
+    https://huggingface.co/docs/safetensors: 8 bytes of header length, a JSON header padded with spaces, data.
+    """
+    header: dict[str, dict[str, Any]] = {}
+    begins: dict[str, int] = {}
+    end = 0
+    for name, width in widths.items():
+        begins[name], end = end, end + rows * width * _FLOAT.itemsize
+        offsets = [begins[name], end]
+        header[name] = {"dtype": "F32", "shape": [rows, width], "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)
+    return {name: 8 + len(text) + begin for name, begin in begins.items()}

@@ -1,0 +1,95 @@
+"""How a candidate ends: accepted, rejected or failed, and never two of them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = ("images", "sketches", "layouts")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Kept by the quality service, drawn and labelled."""
+
+    ordinal: int
+    seed: int
+    id: str
+    score: float
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The paths of the picture, the sketch and the layout, by folder."""
+        return {kind: f"{kind}/{self.ordinal:07d}.png" for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Refused by the quality service."""
+
+    ordinal: int
+    seed: int
+    id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Not made.
+
+    Args:
+        service: Which one could not do its part.
+        reason: The error's constant.
+        detail: What else can be said and would be said again: messages with error ids are left to the logs.
+        attempts: Calls that failed with this candidate among their items.
+    """
+
+    ordinal: int
+    seed: int
+    id: str
+    service: str
+    reason: str
+    detail: str
+    attempts: int
+
+
+Outcome = Accepted | Rejected | Failed
+
+
+@dataclass(frozen=True)
+class Face:
+    """An accepted candidate with everything that the dataset keeps of it.
+
+    Args:
+        outcome: What is recorded.
+        files: PNG files by path.
+        z: float32 [z_dim].
+        w: float32, what the synthesis network received.
+    """
+
+    outcome: Accepted
+    files: Mapping[str, bytes]
+    z: NDArray[np.float32]
+    w: NDArray[np.float32]
+
+
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as a row of a manifest."""
+    row = asdict(outcome)
+    if isinstance(outcome, Accepted):
+        row["files"] = outcome.files
+    return row
+
+
+def accepted_from_json(row: Mapping[str, Any]) -> Accepted:
+    """The outcome in a manifest's row.
+
+    Raises:
+        ValueError: The row names other files than its ordinal says.
+    """
+    outcome = Accepted(**{key: value for key, value in row.items() if key != "files"})
+    if row["files"] != outcome.files:
+        raise ValueError(f"candidate {outcome.ordinal} has files of another name")
+    return outcome

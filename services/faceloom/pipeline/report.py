@@ -1,0 +1,196 @@
+"""A dataset as one HTML page to look at: faces with their sketches and layouts, what was rejected and why,
+the scores, the time it took. The page is self-contained."""
+
+import asyncio
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from PIL import Image as PilImage
+
+from faceloom.client import Faceloom
+from faceloom.common.v1 import image_pb2
+from faceloom.generator.v1 import generator_pb2
+from faceloom.pipeline.finalize import METADATA, REJECTED, read_summary
+from faceloom.pipeline.folder import RECIPE
+from faceloom.pipeline.recipe import Recipe
+from faceloom.runtime.errors import UsageError
+
+_TRIPLES = 24
+_FACES = 96
+_REJECTED = 60
+_BINS = 40
+
+
+async def write_report(
+    dataset: Path, target: Path, faceloom: Faceloom, build: Mapping[str, Any]
+) -> None:
+    """Writes the page.
+
+    Args:
+        dataset: A finished dataset.
+        target: The HTML file.
+        faceloom: Makes the rejected faces again, which the dataset does not hold.
+        build: What `faceloom build --json` printed, for the timings; may be empty.
+
+    Raises:
+        UsageError: `dataset` is not a finished dataset.
+    """
+    summary = read_summary(dataset)
+    if summary is None:
+        raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
+    recipe = Recipe.from_json(json.loads((dataset / RECIPE).read_text()))
+    accepted = _rows(dataset / METADATA)
+    rejected = sorted(_rows(dataset / REJECTED), key=lambda row: float(row["quality"]))
+    shown = _spread(rejected, _REJECTED)
+    psi = recipe.spec.truncation_psi
+    page = Template(Path(__file__).with_suffix(".html").read_text()).substitute(
+        title=f"{summary.accepted} synthetic faces",
+        recipe_digest=summary.recipe_digest,
+        dataset_digest=summary.dataset_digest,
+        figures=_figures(vars(summary), build),
+        triples="".join(_triple(dataset, row) for row in accepted[:_TRIPLES]),
+        colours=_colours(json.loads((dataset / "labels.json").read_text())["classes"]),
+        accepted="".join(
+            _figure(_file(dataset / row["file_name"]), row)
+            for row in accepted[_TRIPLES : _TRIPLES + _FACES]
+        ),
+        rejected="".join(
+            _figure(face, row)
+            for face, row in zip(
+                await _faces(faceloom, [row["seed"] for row in shown], psi), shown, strict=True
+            )
+        ),
+        threshold=recipe.threshold,
+        histogram=_histogram(
+            [row["quality"] for row in accepted],
+            [row["quality"] for row in rejected],
+            recipe.threshold,
+        ),
+        timings=_timings(build),
+    )
+    await asyncio.to_thread(_write, target, page)
+
+
+async def _faces(faceloom: Faceloom, seeds: Sequence[int], psi: float) -> list[bytes]:
+    if not seeds:
+        return []
+    request = generator_pb2.GenerateRequest(
+        seeds=seeds, truncation_psi=psi, output_format=image_pb2.IMAGE_FORMAT_PNG
+    )
+    return [face.image.data for face in (await faceloom.generate(request)).faces]
+
+
+def _figures(summary: Mapping[str, Any], build: Mapping[str, Any]) -> str:
+    numbers = {
+        "candidates": f"{summary['planned']:,}",
+        "accepted": f"{summary['accepted']:,}",
+        "rejected": f"{summary['rejected']:,}",
+        "failed": f"{summary['failed']:,}",
+        "acceptance": f"{summary['accepted'] / max(1, summary['planned']):.1%}",
+    }
+    if "images_per_second" in build:
+        numbers["candidates per second"] = f"{build['images_per_second']:.1f}"
+    return "".join(f"<div><b>{value}</b>{name}</div>" for name, value in numbers.items())
+
+
+def _triple(dataset: Path, row: Mapping[str, Any]) -> str:
+    layout = PilImage.open(dataset / row["layout_file_name"]).convert("RGB")
+    pictures = (
+        _file(dataset / row["file_name"]),
+        _file(dataset / row["sketch_file_name"]),
+        _png(layout),
+    )
+    return f"<figure>{''.join(map(_img, pictures))}{_caption(row)}</figure>"
+
+
+def _figure(picture: bytes, row: Mapping[str, Any]) -> str:
+    return f"<figure>{_img(picture)}{_caption(row)}</figure>"
+
+
+def _caption(row: Mapping[str, Any]) -> str:
+    return f"<figcaption>{row['seed']} · {row['quality']:.3f}</figcaption>"
+
+
+def _img(picture: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+
+
+def _colours(classes: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(
+        f'<span><i style="background: rgb({",".join(map(str, one["color"]))})"></i>'
+        f"{html.escape(one['name'])}</span>"
+        for one in classes
+    )
+
+
+def _histogram(accepted: Sequence[float], rejected: Sequence[float], threshold: float) -> str:
+    width, height = 800, 180
+    bins = [[0, 0] for _ in range(_BINS)]
+    for side, scores in enumerate((accepted, rejected)):
+        for score in scores:
+            bins[min(_BINS - 1, int(score * _BINS))][side] += 1
+    tallest = max(1, *(kept + refused for kept, refused in bins))
+    step = width / _BINS
+    bars = []
+    for index, (kept, refused) in enumerate(bins):
+        top = float(height)
+        for count, kind in ((kept, "bar"), (refused, "bar out")):
+            size = count / tallest * (height - 10)
+            top -= size
+            bars.append(
+                f'<rect class="{kind}" x="{index * step + 1:.1f}" y="{top:.1f}"'
+                f' width="{step - 2:.1f}" height="{size:.1f}"/>'
+            )
+    x = threshold * width
+    line = f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>'
+    ticks = "".join(
+        f'<text x="{tick / 10 * width:.0f}" y="{height + 15}" text-anchor="middle">{tick / 10}</text>'
+        for tick in range(1, 10)
+    )
+    extent = f'viewBox="0 0 {width} {height + 20}" width="{width}"'
+    return f'<svg {extent} role="img" aria-label="scores">{"".join(bars)}{line}{ticks}</svg>'
+
+
+def _timings(build: Mapping[str, Any]) -> str:
+    seconds: Mapping[str, float] = build.get("seconds", {})
+    if not seconds:
+        return "<p>No timings were given.</p>"
+    rows = "".join(
+        f'<tr><td>{html.escape(stage)}</td><td class="number">{spent:.2f}</td></tr>'
+        for stage, spent in seconds.items()
+    )
+    return (
+        f"<p>Seconds by stage, summed over blocks. Stages of different blocks run at the same time, so they"
+        f" add up to more than the {build.get('elapsed_seconds', 0):.1f} s that the build took.</p>"
+        f"<table><tr><th>stage</th><th>seconds</th></tr>{rows}</table>"
+    )
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def _spread(rows: Sequence[dict[str, Any]], most: int) -> Sequence[dict[str, Any]]:
+    """At most that many rows, evenly over the whole list."""
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
+def _write(target: Path, page: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page)
+
+
+def _file(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _png(picture: PilImage.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

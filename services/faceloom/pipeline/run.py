@@ -1,0 +1,231 @@
+"""Runs a build from where it stands to the finished dataset, for the command line and the service alike."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faceloom.client import Faceloom
+from faceloom.pipeline.calls import Patience, PatientService
+from faceloom.pipeline.cancellation import first_cause, to_end
+from faceloom.pipeline.commit import Shard, ShardStore, generation_of
+from faceloom.pipeline.finalize import Summary, finalize, read_summary, reopen
+from faceloom.pipeline.folder import BuildFolder, RecordedPlan
+from faceloom.pipeline.plan import Block, block, shard_blocks, shard_count
+from faceloom.pipeline.probe import probe
+from faceloom.pipeline.progress import Phase, Progress, Tally
+from faceloom.pipeline.recipe import Recipe, differences
+from faceloom.pipeline.shard import OpenShard, commit_again, retry_failed
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.stages import SERVICES, Stages
+from faceloom.pipeline.standing import finished
+from faceloom.pipeline.stopwatch import Stopwatch
+from faceloom.pipeline.verify import dataset_faults
+from faceloom.runtime.errors import FailedPrecondition, UsageError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_JOBS = 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a build is run. None of it reaches the dataset's bytes.
+
+    Args:
+        jobs: Blocks in flight: while one is drawn, others are generated and judged.
+        shards: How many shards to commit in; about one for 256 faces when not given.
+        retry_failed: Make the failed candidates of committed shards again.
+        patience: How long to wait for services.
+    """
+
+    jobs: int = DEFAULT_JOBS
+    shards: int | None = None
+    retry_failed: bool = False
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished build.
+
+    Args:
+        output: The dataset's folder.
+        summary: Its counts and digests.
+        progress: How this run went: rate and seconds by part.
+        notes: What a person should know about the run.
+    """
+
+    output: Path
+    summary: Summary
+    progress: Progress
+    notes: tuple[str, ...]
+
+
+async def run_build(
+    spec: BuildSpec,
+    output: Path,
+    faceloom: Faceloom,
+    options: Options = Options(),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Makes a dataset, or what is missing of it.
+
+    Cancelling is safe at any moment, and so is kill -9: calling again goes on from the committed shards.
+
+    Raises:
+        UsageError: The folder is not free for this build; the message says why.
+        ServiceError: A service stayed away, changed, or failed everything.
+    """
+    folder = BuildFolder(output)
+    folder.check()
+    with folder.lock():
+        try:
+            return await _Run(spec, folder, faceloom, options, on_progress).run()
+        except BaseException as error:
+            cause = first_cause(error)
+            if isinstance(cause, OSError):
+                raise FailedPrecondition(
+                    f"cannot write to {output}: {cause.strerror}", reason="CANNOT_WRITE"
+                ) from cause
+            raise cause from None
+
+
+class _Run:
+    """One run, while the folder is locked."""
+
+    def __init__(
+        self,
+        spec: BuildSpec,
+        folder: BuildFolder,
+        faceloom: Faceloom,
+        options: Options,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._faceloom = faceloom
+        self._options = options
+        self._stopwatch = Stopwatch((*SERVICES, "encode", "commit", "finalize"))
+        self._tally = Tally(self._stopwatch, on_progress)
+        self._shards: dict[int, Shard] = {}
+
+    async def run(self) -> Result:
+        jobs = self._options.jobs
+        services = {
+            name: PatientService(name, jobs, self._options.patience, self._stopwatch)
+            for name in SERVICES
+        }
+        self._tally.enter(Phase.PREPARING)
+        found = await probe(self._spec, self._faceloom, services)
+        recipe = found.recipe
+        self._tally.recipe_digest = recipe.digest
+        finished = await to_end(self._finished, recipe)
+        if finished is not None:
+            return self._result(finished)
+        plan = self._take_up(recipe)
+        store = ShardStore(self._folder.shards, recipe)
+        store.clean()
+        self._tally.shards = plan.shards
+        stages = Stages(found, self._faceloom, services, self._stopwatch)
+        try:
+            await self._find_committed(store, plan)
+            self._tally.enter(Phase.RUNNING)
+            await self._make_missing(store, plan, stages)
+            if self._options.retry_failed:
+                await self._retry_failed(store, stages)
+        finally:
+            store.clean()
+        self._tally.enter(Phase.FINALIZING)
+        with self._stopwatch("finalize"):
+            shards = [self._shards[index] for index in range(plan.shards)]
+            summary = await to_end(finalize, self._folder, recipe, shards)
+        return self._result(summary)
+
+    def _result(self, summary: Summary) -> Result:
+        self._tally.enter(Phase.DONE)
+        progress = finished(self._tally.progress(), summary)
+        return Result(self._folder.output, summary, progress, progress.notes)
+
+    def _finished(self, recipe: Recipe) -> Summary | None:
+        """The dataset, if it is here already, whole, and nothing of it is to be made again."""
+        try:
+            summary = read_summary(self._folder.output)
+        except ValueError:
+            return None
+        if summary is None or summary.recipe_digest != recipe.digest:
+            return None
+        if self._options.retry_failed and summary.failed:
+            return None
+        return None if dataset_faults(self._folder.output) else summary
+
+    def _take_up(self, recipe: Recipe) -> RecordedPlan:
+        """The plan that is recorded here, or a new one."""
+        wanted = shard_count(self._spec, self._options.shards)
+        plan = self._folder.read_plan()
+        begun_with = plan.recipe if plan else self._folder.read_finished_recipe()
+        if begun_with and (changes := differences(begun_with, recipe)):
+            raise UsageError(
+                f"{self._folder.output} holds a build of another recipe ({'; '.join(changes)});"
+                " give what it was begun with, or choose another output folder"
+            )
+        if plan is None:
+            plan = RecordedPlan(recipe, wanted)
+            self._folder.write_plan(plan)
+        elif self._options.shards is not None and plan.shards != wanted:
+            self._note(f"this build was begun with {plan.shards} shards and keeps them")
+        return plan
+
+    def _note(self, text: str) -> None:
+        log.warning(text)
+        self._tally.notes += (text,)
+
+    async def _find_committed(self, store: ShardStore, plan: RecordedPlan) -> None:
+        for index in range(plan.shards):
+            shard = await to_end(store.find, index, shard_blocks(self._spec, plan.shards, index))
+            if shard is not None:
+                self._shards[index] = shard
+        self._tally.found(shard.manifest for shard in self._shards.values())
+
+    async def _make_missing(self, store: ShardStore, plan: RecordedPlan, stages: Stages) -> None:
+        """All blocks of all shards that do not count yet, `jobs` at a time, in order."""
+        work = self._blocks_to_make(store, plan)
+
+        async def take_blocks() -> None:
+            for shard, planned in work:
+                made = await stages.make_block(
+                    planned, lambda batch: self._tally.judged(batch.outcomes)
+                )
+                with self._stopwatch("commit"):
+                    await to_end(shard.write, made)
+                    if shard.complete(planned.index, made):
+                        self._count(await to_end(shard.commit))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.jobs):
+                group.create_task(take_blocks())
+
+    def _blocks_to_make(
+        self, store: ShardStore, plan: RecordedPlan
+    ) -> Iterator[tuple[OpenShard, Block]]:
+        for index in range(plan.shards):
+            if index not in self._shards:
+                blocks = shard_blocks(self._spec, plan.shards, index)
+                shard = OpenShard(store, index, blocks)
+                for number in blocks:
+                    yield shard, block(self._spec, number)
+
+    async def _retry_failed(self, store: ShardStore, stages: Stages) -> None:
+        for shard in list(self._shards.values()):
+            if shard.manifest.failed:
+                reopen(self._folder)
+                outcomes, made = await retry_failed(self._spec, stages, shard)
+                generation = generation_of(shard.folder) + 1
+                with self._stopwatch("commit"):
+                    again = await to_end(commit_again, store, shard, outcomes, made, generation)
+                self._count(again)
+
+    def _count(self, shard: Shard) -> None:
+        self._shards[shard.manifest.index] = shard
+        self._tally.committed(shard.manifest)

@@ -1,0 +1,176 @@
+"""Finds out whether a dataset is what its build wrote, and names everything that is not."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from faceloom.pipeline.commit import generations
+from faceloom.pipeline.durable import files_under, sha256_of
+from faceloom.pipeline.finalize import (
+    FAILED,
+    METADATA,
+    REJECTED,
+    SUMS,
+    metadata_row,
+    read_summary,
+    rejected_row,
+)
+from faceloom.pipeline.folder import DATASET, RECIPE, STATE, BuildFolder
+from faceloom.pipeline.manifest import LATENTS, shard_faults
+from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected
+from faceloom.pipeline.plan import block_count, coverage_faults, shard_blocks
+from faceloom.pipeline.recipe import Recipe
+from faceloom.runtime.errors import UsageError
+
+# Without these as they were written there is nothing to compare.
+_TEXTS = {SUMS, METADATA, REJECTED, FAILED, RECIPE, LATENTS}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong.
+
+    Args:
+        path: Relative to the dataset's folder.
+        problem: What is wrong with it.
+    """
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class _Hashes:
+    """sha256 of files; a file with several names is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], str] = {}
+
+    def __call__(self, path: Path) -> str:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in self._known:
+            self._known[key] = sha256_of(path)
+        return self._known[key]
+
+
+def verify(output: Path) -> list[Fault]:
+    """Everything that is wrong with a dataset and, if it is still there, with the state of its build."""
+    if not output.is_dir():
+        return [Fault(str(output), "there is no such folder")]
+    hashes = _Hashes()
+    return dataset_faults(output, hashes) + _state_faults(BuildFolder(output), hashes)
+
+
+def dataset_faults(output: Path, hash_of: Callable[[Path], str] = sha256_of) -> list[Fault]:
+    """Everything that is wrong with the dataset itself."""
+    try:
+        summary = read_summary(output)
+    except ValueError as error:
+        return [Fault(DATASET, f"cannot be read: {error}")]
+    if summary is None:
+        return [Fault(DATASET, "missing: the build has not finished")]
+    faults: list[Fault] = []
+    try:
+        text = (output / SUMS).read_bytes()
+        lines = [line.partition("  ") for line in text.decode().splitlines()]
+    except (OSError, ValueError) as error:
+        return [Fault(SUMS, f"cannot be read: {error}")]
+    sums = {path: digest for digest, _, path in lines}
+    if hashlib.sha256(text).hexdigest() != summary.dataset_digest:
+        faults.append(Fault(SUMS, f"is not what {DATASET} was written for"))
+    faults += _file_faults(output, sums, hash_of)
+    if {fault.path for fault in faults} & _TEXTS:
+        return faults
+    try:
+        recipe = Recipe.from_json(json.loads((output / RECIPE).read_bytes()))
+        if recipe.digest != summary.recipe_digest:
+            faults.append(Fault(DATASET, "names another recipe than recipe.json"))
+        counts = (summary.planned, summary.accepted, summary.rejected, summary.failed)
+        return faults + _content_faults(output, recipe, sums, counts)
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        return [*faults, Fault(".", f"cannot be understood: {error!r}")]
+
+
+def _file_faults(
+    output: Path, sums: Mapping[str, str], hash_of: Callable[[Path], str]
+) -> list[Fault]:
+    present = {path for path in files_under(output) if not path.startswith(f"{STATE}/")}
+    present -= {DATASET, SUMS}
+    faults = [Fault(path, "missing") for path in sorted(sums.keys() - present)]
+    faults += [Fault(path, "extra: no build wrote it") for path in sorted(present - sums.keys())]
+    return faults + [
+        Fault(path, "changed")
+        for path in sorted(sums.keys() & present)
+        if hash_of(output / path) != sums[path]
+    ]
+
+
+def _content_faults(
+    output: Path, recipe: Recipe, sums: Mapping[str, str], counts: Sequence[int]
+) -> list[Fault]:
+    """Whether files that are as they were written agree with each other."""
+    accepted, rejected, failed = (_rows(output / name) for name in (METADATA, REJECTED, FAILED))
+    faults = []
+    for row in accepted:
+        outcome = Accepted(row["ordinal"], row["seed"], row["id"], row["quality"])
+        faults += _row_faults(METADATA, row, recipe, metadata_row(outcome, recipe, sums))
+    for row in rejected:
+        refused = Rejected(row["ordinal"], row["seed"], row["id"], row["quality"])
+        faults += _row_faults(REJECTED, row, recipe, rejected_row(refused))
+    for row in failed:
+        faults += _row_faults(FAILED, row, recipe, row)
+    found = [len(accepted), len(rejected), len(failed)]
+    if list(counts) != [sum(found), *found]:
+        faults.append(Fault(DATASET, f"counts {list(counts)}, there are {[sum(found), *found]}"))
+    pictures = sum(path.startswith(tuple(f"{kind}/" for kind in KINDS)) for path in sums)
+    if pictures != len(KINDS) * len(accepted):
+        faults.append(Fault(METADATA, f"{len(accepted)} rows for {pictures} pictures"))
+    with safe_open(output / LATENTS, "numpy") as latents:
+        rows = {latents.get_slice(name).get_shape()[0] for name in ("z", "w")}
+    if rows != {len(accepted)}:
+        faults.append(Fault(LATENTS, f"{rows} rows for {len(accepted)} faces"))
+    ordinals = [[row["ordinal"] for row in group] for group in (accepted, rejected + failed)]
+    blocks = range(block_count(recipe.spec))
+    return faults + [
+        Fault(METADATA, problem)
+        for problem in coverage_faults(recipe.spec, blocks, ordinals[0], ordinals[1])
+    ]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _row_faults(
+    name: str, row: Mapping[str, Any], recipe: Recipe, expected: Mapping[str, Any]
+) -> list[Fault]:
+    seed = recipe.seed_of(row["ordinal"])
+    if row == expected and (row["seed"], row["id"]) == (seed, recipe.id_of(seed)):
+        return []
+    return [Fault(name, f"the row of candidate {row['ordinal']} does not follow from the recipe")]
+
+
+def _state_faults(folder: BuildFolder, hash_of: Callable[[Path], str]) -> list[Fault]:
+    """What is wrong with committed shards. Shards that are not there yet are no fault."""
+    try:
+        plan = folder.read_plan()
+    except UsageError as error:
+        return [Fault(f"{STATE}/build.json", str(error))]
+    if plan is None:
+        return []
+    faults = []
+    for index in range(plan.shards):
+        blocks = shard_blocks(plan.recipe.spec, plan.shards, index)
+        for shard in generations(folder.shards, index):
+            path = shard.relative_to(folder.output).as_posix()
+            problems = shard_faults(shard, plan.recipe, index, blocks, hash_of)
+            faults += [Fault(path, problem) for problem in problems]
+    return faults

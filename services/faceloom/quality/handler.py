@@ -1,0 +1,72 @@
+"""Faces to the probability that a person keeps them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PilImage
+
+from faceloom.common.v1 import image_pb2
+from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
+from faceloom.quality.v1 import quality_pb2 as pb
+from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.images import Pixels, decode_rgb, encode
+from faceloom.store.model import open_model
+from faceloom.store.torch_model import load_weights, processor, ready_network
+
+
+class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
+    """Serves a MixNet-S with two classes: reject and keep."""
+
+    request_type = pb.ClassifyRequest
+
+    def load(self, folder: Path, device: str) -> None:
+        model = open_model(folder)
+        self._network = ready_network(MixNetS(**model.network), load_weights(model), device)
+        self._side: int = model.options["side"]
+        self._threshold: float = model.options["threshold"]
+        self._keep: int = model.options["keep_index"]
+        self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+        self._device = device
+        self.model = model.info(device, processor(device))
+
+    def sample_request(self) -> pb.ClassifyRequest:
+        grey = np.full((self._side, self._side, 3), 128, np.uint8)
+        return pb.ClassifyRequest(images=[encode(grey, image_pb2.IMAGE_FORMAT_RGB8)])
+
+    def decode(self, request: pb.ClassifyRequest) -> Work[Pixels]:
+        self.check_version(request.model_version)
+        self.check_count("images", len(request.images))
+        return Work(
+            [
+                self._fit(decode_rgb(image, f"images[{index}]"))
+                for index, image in enumerate(request.images)
+            ]
+        )
+
+    @torch.inference_mode()
+    def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[float]:
+        pixels = torch.from_numpy(np.stack(samples)).to(self._device)
+        x = pixels.permute(0, 3, 1, 2).float() / 255
+        logits = self._network((x - self._mean) / self._std)
+        return logits.softmax(1)[:, self._keep].tolist()  # type: ignore[no-any-return]
+
+    def encode(self, request: pb.ClassifyRequest, outputs: Sequence[float]) -> pb.ClassifyResponse:
+        scores = [round(score, 6) for score in outputs]
+        return pb.ClassifyResponse(
+            qualities=[
+                pb.Quality(score=score, accepted=score >= self._threshold) for score in scores
+            ],
+            threshold=self._threshold,
+            model=self.model,
+        )
+
+    def _fit(self, pixels: Pixels) -> Pixels:
+        """The whole picture at the network's size; a face fills it, so nothing is cropped."""
+        if pixels.shape[:2] == (self._side, self._side):
+            return pixels
+        picture = PilImage.fromarray(pixels)
+        size = (self._side, self._side)
+        return np.asarray(picture.resize(size, PilImage.Resampling.BICUBIC))

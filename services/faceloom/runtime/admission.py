@@ -1,0 +1,204 @@
+"""The queue in front of an engine: bounded, deadline-aware, and the place where calls become batches.
+
+An idle engine gets a call at once; nobody waits for company. While the engine is busy, calls pile up, and
+the next batch takes what is there, up to `max_batch` calls. A call whose client has gone, or whose
+deadline has passed, is dropped before it costs anything. A full queue refuses at the door and says when
+to come back.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from google.rpc import status_pb2
+
+from faceloom.common.v1 import engine_pb2
+from faceloom.runtime.engine import Engine
+from faceloom.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+    from_status,
+)
+from faceloom.runtime.metrics import FrontMetrics
+from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
+
+log = logging.getLogger(__name__)
+
+WORKER_DIED = "WORKER_DIED"
+_REMEMBERED_DEATHS = 1024
+
+
+@dataclass(eq=False)
+class _Waiting:
+    call: engine_pb2.EngineCall
+    answer: asyncio.Future[bytes]
+    since: float = field(default_factory=time.monotonic)
+    digest: bytes = b""
+
+    @property
+    def abandoned(self) -> bool:
+        return self.answer.done()
+
+
+class Admission:
+    """Feeds one engine."""
+
+    def __init__(self, service: Service, engine: Engine, metrics: FrontMetrics) -> None:
+        self._service = service
+        self._engine = engine
+        self._metrics = metrics
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Condition()
+        self._deaths: OrderedDict[bytes, None] = OrderedDict()
+        self._batch_seconds = service.latency_budget_ms / 1000
+        self._closed = False
+        self._slots = [asyncio.create_task(self._feed()) for _ in range(engine.slots)]
+
+    async def submit(self, call: engine_pb2.EngineCall, timeout: float) -> bytes:
+        """Waits for the answer to one call.
+
+        Args:
+            call: What to compute. Its deadline is set here.
+            timeout: Seconds until nobody wants the answer.
+
+        Raises:
+            ServiceError: The queue is full, the deadline passed, or the call failed.
+        """
+        if self._closed:
+            raise _stopping()
+        self._drop_abandoned()
+        if len(self._queue) >= self._service.max_queue:
+            self._metrics.refused(Overloaded.default_reason)
+            raise Overloaded(
+                f"{len(self._queue)} calls are waiting for the {self._service.name} engine",
+                retry_after=self._wait_estimate(),
+            )
+        call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
+        waiting = _Waiting(call, asyncio.get_running_loop().create_future())
+        if self._deaths:
+            waiting.digest = _digest(call)
+        async with self._arrived:
+            self._queue.append(waiting)
+            self._metrics.queue_length.set(len(self._queue))
+            self._arrived.notify()
+        try:
+            async with asyncio.timeout(timeout):
+                return await waiting.answer
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the answer came") from None
+
+    async def close(self) -> None:
+        """Stops feeding. What still waits, or is being computed, is told to go elsewhere."""
+        self._closed = True
+        for task in self._slots:
+            task.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
+        for waiting in self._queue:
+            _settle(waiting, _stopping())
+        await self._engine.close()
+
+    async def _feed(self) -> None:
+        """Keeps one slot of the engine busy."""
+        while True:
+            async with self._arrived:
+                await self._arrived.wait_for(lambda: self._queue)
+                batch = self._take()
+            if batch:
+                await self._execute(batch)
+
+    def _take(self) -> list[_Waiting]:
+        """The calls of the next batch: as many as fit and may share one."""
+        batch: list[_Waiting] = []
+        size = 0
+        while self._queue and len(batch) < self._service.max_batch:
+            waiting = self._queue[0]
+            if waiting.abandoned:
+                self._queue.popleft()
+                continue
+            size += len(waiting.call.request)
+            suspect = waiting.digest in self._deaths
+            if batch and (suspect or size > MAX_MESSAGE_BYTES):
+                break
+            batch.append(self._queue.popleft())
+            if suspect:
+                break
+        self._metrics.queue_length.set(len(self._queue))
+        return batch
+
+    async def _execute(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            self._metrics.queue_seconds.observe(time.monotonic() - waiting.since)
+        self._metrics.batch_calls.observe(len(batch))
+        try:
+            await self._answer(batch)
+        except asyncio.CancelledError:
+            for waiting in batch:
+                _settle(waiting, _stopping())
+            raise
+        except Exception as error:
+            # Nobody may be left waiting, whatever went wrong, and the slot has to go on.
+            known = error if isinstance(error, ServiceError) else _unexpected(error)
+            self._metrics.engine_error(known.reason)
+            for waiting in batch:
+                _settle(waiting, self._verdict(waiting, known, alone=len(batch) == 1))
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        started = time.monotonic()
+        result = await self._engine.predict(
+            engine_pb2.EngineBatch(calls=[waiting.call for waiting in batch])
+        )
+        self._batch_seconds += 0.2 * (time.monotonic() - started - self._batch_seconds)
+        for waiting, outcome in zip(batch, result.results, strict=True):
+            # It came back alive, so an earlier death was not its doing.
+            self._deaths.pop(waiting.digest, None)
+            if outcome.WhichOneof("outcome") == "response":
+                if not waiting.abandoned:
+                    waiting.answer.set_result(outcome.response)
+            else:
+                _settle(waiting, from_status(status_pb2.Status.FromString(outcome.error)))
+
+    def _verdict(self, waiting: _Waiting, error: ServiceError, alone: bool) -> ServiceError:
+        """A worker's death may be an accident, or the doing of a call. A call that was there twice, the
+        second time alone, is not tried again."""
+        if error.reason != WORKER_DIED:
+            return error
+        digest = waiting.digest or _digest(waiting.call)
+        if digest in self._deaths and alone:
+            return Internal("this request killed the model's worker twice", reason="POISON_INPUT")
+        self._deaths[digest] = None
+        if len(self._deaths) > _REMEMBERED_DEATHS:
+            self._deaths.popitem(last=False)
+        return error
+
+    def _drop_abandoned(self) -> None:
+        if any(waiting.abandoned for waiting in self._queue):
+            self._queue = deque(waiting for waiting in self._queue if not waiting.abandoned)
+            self._metrics.queue_length.set(len(self._queue))
+
+    def _wait_estimate(self) -> float:
+        batches = len(self._queue) / self._service.max_batch / self._engine.slots
+        return max(0.05, batches * self._batch_seconds)
+
+
+def _settle(waiting: _Waiting, error: ServiceError) -> None:
+    if not waiting.abandoned:
+        waiting.answer.set_exception(error)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the service is stopping", reason="STOPPING")
+
+
+def _unexpected(error: Exception) -> Internal:
+    log.error("engine failed", exc_info=error)
+    return Internal("the engine failed; see the service's log", reason="ENGINE_ERROR")
+
+
+def _digest(call: engine_pb2.EngineCall) -> bytes:
+    return hashlib.sha256(call.request).digest()

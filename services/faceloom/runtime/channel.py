@@ -1,0 +1,106 @@
+"""gRPC channels as Faceloom opens them: one size limit, retries that are safe, keepalive."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import grpc
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable, from_status
+from faceloom.runtime.service import MAX_MESSAGE_BYTES, service, services
+
+PIPELINE_PORT = 50050
+
+# Only UNAVAILABLE is repeated without a thought: nothing was computed. An overloaded service says itself
+# when to come back, and the caller decides.
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+}
+
+CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A call larger than this buffer, 256 KiB by default, is never retried.
+    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+]
+
+
+class Targets(BaseSettings):
+    """Where the services are, from `FACELOOM_HOST`, `FACELOOM_PORT_OFFSET` and `FACELOOM_TARGETS`.
+
+    `FACELOOM_TARGETS` is a JSON object of gRPC targets by service and wins; `faceloom up` listens on the
+    ports of the `service.toml` files, all moved by the offset.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FACELOOM_")
+
+    host: str = "127.0.0.1"
+    port_offset: int = 0
+    targets: dict[str, str] = {}
+
+    def of(self, name: str) -> str:
+        """The gRPC target of that service."""
+        port = PIPELINE_PORT if name == "pipeline" else service(name).port
+        return self.targets.get(name, f"{self.host}:{port + self.port_offset}")
+
+
+class ChannelCaller:
+    """Calls services over gRPC; a channel is opened on first use and kept."""
+
+    def __init__(self, targets: Mapping[str, str] | None = None) -> None:
+        self._targets = Targets()
+        self._targets.targets.update(targets or {})
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def call(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
+        """See `faceloom.client.Caller`."""
+        if service not in self._channels:
+            target = self._targets.of(service)
+            self._channels[service] = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+        path = f"/{services()[service].service}/{method}"
+        rpc: Any = self._channels[service].unary_unary(path)
+        try:
+            return cast(bytes, await rpc(request, timeout=timeout))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service, self._targets.of(service)) from None
+
+    async def close(self) -> None:
+        """Closes the channels."""
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, service: str, target: str) -> ServiceError:
+    """The error of the tree for what gRPC raised; a service that is not there is named with its place."""
+    status = rpc_status.from_call(cast(grpc.Call, error))
+    if status is not None:
+        return from_status(status)
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(
+            f"the {service} service does not answer at {target}; `faceloom up` starts it here",
+            reason="UNREACHABLE",
+        )
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # gRPC's own limit; a front's refusals carry a status.
+        return TooLarge(f"{service}: {error.details()}")
+    return from_status(
+        status_pb2.Status(code=error.code().value[0], message=f"{service}: {error.details()}")
+    )

@@ -1,0 +1,87 @@
+"""What executes a model behind a front: the protocol, and the engine inside this process.
+
+TorchServe is the other engine (`faceloom.runtime.torchserve`). Both run the same handler on the same
+messages, so a front, or a build, cannot tell them apart by their bytes.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from google.rpc import status_pb2
+
+from faceloom.common.v1 import engine_pb2, model_pb2
+from faceloom.runtime.errors import from_status
+from faceloom.runtime.handler import WARM_UP, AnyHandler, run_batch
+from faceloom.runtime.service import Service
+
+
+class Engine(Protocol):
+    """Computes batches."""
+
+    slots: int
+    """How many batches it takes at a time: one per worker, and for a remote engine one to go on with."""
+
+    async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
+        """Answers every call of the batch.
+
+        Raises:
+            ServiceError: The batch as a whole was not computed.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Looks whether the engine could compute, without computing.
+
+        Raises:
+            Unavailable: It could not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Lets go of what the engine holds."""
+        ...
+
+
+class InProcessEngine:
+    """Runs a handler in a thread of this process."""
+
+    slots = 1
+
+    def __init__(self, handler: AnyHandler) -> None:
+        self._handler = handler
+        self._thread = ThreadPoolExecutor(1, f"{handler.service.name}-engine")
+
+    @classmethod
+    def load(cls, service: Service, model: Path, device: str = "cpu") -> "InProcessEngine":
+        """Loads the model in that folder."""
+        handler = service.new_handler()
+        handler.load(model, device)
+        return cls(handler)
+
+    async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, run_batch, self._handler, batch)
+
+    async def check(self) -> None:
+        """A thread of this process is always there."""
+
+    async def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+async def warm_up(engine: Engine) -> model_pb2.ModelInfo:
+    """Computes the smallest request end to end.
+
+    Returns:
+        The model that the engine holds.
+
+    Raises:
+        ServiceError: The engine does not compute.
+    """
+    batch = engine_pb2.EngineBatch(calls=[engine_pb2.EngineCall(method=WARM_UP)])
+    result = (await engine.predict(batch)).results[0]
+    if result.WhichOneof("outcome") == "error":
+        raise from_status(status_pb2.Status.FromString(result.error))
+    return model_pb2.ModelInfo.FromString(result.response)

@@ -1,0 +1,105 @@
+"""The typed gRPC server of a model service. One class serves them all: it forwards bytes.
+
+The client's message travels to the engine as it came, so there is no second encoding and nothing here
+knows what is in it. What a front adds is everything around the model: admission, batching, deadlines,
+health, metrics.
+"""
+
+import asyncio
+import logging
+import uuid
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from faceloom.common.v1 import engine_pb2
+from faceloom.runtime.admission import Admission
+from faceloom.runtime.engine import Engine, warm_up
+from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable
+from faceloom.runtime.metrics import FrontMetrics
+from faceloom.runtime.server import Server
+from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "x-request-id"
+
+
+class Front:
+    """Serves one model service from one engine."""
+
+    def __init__(
+        self, service: Service, engine: Engine, listen: str, metrics_port: int | None = None
+    ) -> None:
+        registry = CollectorRegistry()
+        self._service = service
+        self._engine = engine
+        self._metrics = FrontMetrics(registry)
+        self._server = Server(service.service, listen, registry, metrics_port)
+        self._server.grpc.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    service.service,
+                    {
+                        method: grpc.unary_unary_rpc_method_handler(self._forwarder(method))
+                        for method in service.methods
+                    },
+                ),
+            )
+        )
+        self._warm = False
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.port
+
+    async def start(self) -> None:
+        """Listens, and follows the engine's state from now on."""
+        self._admission = Admission(self._service, self._engine, self._metrics)
+        await self._server.start()
+        self._readiness = asyncio.create_task(self._server.keep_ready(self._check))
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Drains: no call that was let in is lost, unless it takes longer than `grace` seconds."""
+        self._readiness.cancel()
+        await self._server.stop(self._service.max_seconds if grace is None else grace)
+        await self._admission.close()
+
+    def _forwarder(self, method: str):  # type: ignore[no-untyped-def]
+        async def forward(request: bytes, context: grpc.aio.ServicerContext) -> bytes:  # type: ignore[type-arg]
+            if len(request) > MAX_MESSAGE_BYTES:
+                raise TooLarge(
+                    f"the request is {len(request)} bytes; the limit is {MAX_MESSAGE_BYTES}",
+                    field="(message)",
+                )
+            remaining = context.time_remaining()
+            limit = self._service.max_seconds
+            call = engine_pb2.EngineCall(
+                method=method, request=request, request_id=_request_id(context)
+            )
+            return await self._admission.submit(
+                call, limit if remaining is None else min(remaining, limit)
+            )
+
+        return forward
+
+    async def _check(self) -> None:
+        """Ready means: a worker is there, and since it came it has computed something."""
+        try:
+            await self._engine.check()
+            if not self._warm:
+                self._metrics.model(await warm_up(self._engine))
+        except ServiceError as error:
+            self._warm = False
+            self._metrics.engine_up.set(0)
+            raise Unavailable(error.message) from None
+        self._warm = True
+        self._metrics.engine_up.set(1)
+
+
+def _request_id(context: grpc.aio.ServicerContext) -> str:  # type: ignore[type-arg]
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str):
+            return value
+    return uuid.uuid4().hex

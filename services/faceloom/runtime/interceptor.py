@@ -1,0 +1,104 @@
+"""Stands around every RPC of a server: counts it, and turns errors into status. Nothing else does."""
+
+# grpc's classes are generic for type checkers only.
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+
+from faceloom.runtime.errors import Internal, ServiceError
+from faceloom.runtime.metrics import RpcMetrics
+
+log = logging.getLogger(__name__)
+
+# Probes and tools come often and are not the service's work.
+_UNCOUNTED = ("/grpc.health.", "/grpc.reflection.")
+
+
+class RpcInterceptor(grpc.aio.ServerInterceptor):
+    """Metrics and error translation for unary and server-streaming RPCs."""
+
+    def __init__(self, metrics: RpcMetrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        path: str = handler_call_details.method
+        if handler is None or path.startswith(_UNCOUNTED):
+            return handler
+        _, service, method = path.split("/")
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(handler.unary_unary, (service, method, "unary")),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_stream_rpc_method_handler(
+            self._stream(handler.unary_stream, (service, method, "server_stream")),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
+        async def handle(request: Any, context: Any) -> Any:
+            async with self._observed(labels, context):
+                self._weigh("in", request)
+                response = await behaviour(request, context)
+                self._weigh("out", response)
+                return response
+
+        return handle
+
+    def _stream(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
+        async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._observed(labels, context):
+                self._weigh("in", request)
+                async for response in behaviour(request, context):
+                    self._weigh("out", response)
+                    yield response
+
+        return handle
+
+    def _weigh(self, direction: str, message: bytes | Message) -> None:
+        size = len(message) if isinstance(message, bytes) else message.ByteSize()
+        self._metrics.message_bytes.labels(direction).observe(size)
+
+    @asynccontextmanager
+    async def _observed(self, labels: tuple[str, str, str], context: Any) -> AsyncIterator[None]:
+        self._metrics.started.labels(*labels).inc()
+        self._metrics.in_flight.inc()
+        started = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            yield
+        except ServiceError as error:
+            code = error.code
+            await context.abort_with_status(rpc_status.to_status(error.to_status()))
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except Exception as bug:
+            code = grpc.StatusCode.INTERNAL
+            error_id = uuid.uuid4().hex[:12]
+            log.error("rpc failed", exc_info=bug, extra={"error_id": error_id})
+            told = Internal(f"internal error {error_id}; see the service's log", reason="BUG")
+            await context.abort_with_status(rpc_status.to_status(told.to_status()))
+        finally:
+            self._metrics.in_flight.dec()
+            self._metrics.seconds.labels(*labels).observe(time.perf_counter() - started)
+            self._metrics.handled.labels(*labels, code.name).inc()

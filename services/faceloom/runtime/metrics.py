@@ -1,0 +1,95 @@
+"""The Prometheus metrics of a front. RPC metrics carry the names that go-grpc-prometheus made common, so
+public dashboards fit."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from faceloom.common.v1 import model_pb2
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BYTES = tuple(float(2**power) for power in range(10, 26, 2))
+_RPC = ("grpc_service", "grpc_method", "grpc_type")
+
+
+class RpcMetrics:
+    """Rate, errors and duration of every RPC of a process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.started = Counter("grpc_server_started_total", "RPCs begun.", _RPC, registry=registry)
+        self.handled = Counter(
+            "grpc_server_handled_total",
+            "RPCs ended, by status code.",
+            (*_RPC, "grpc_code"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from the first byte in to the last byte out.",
+            _RPC,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "faceloom_inflight_requests", "RPCs being handled.", registry=registry
+        )
+        self.message_bytes = Histogram(
+            "faceloom_message_bytes",
+            "Size of messages.",
+            ("direction",),
+            buckets=_BYTES,
+            registry=registry,
+        )
+
+
+class FrontMetrics:
+    """What a front knows beyond its RPCs: its queue, its batches, its engine."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue_length = Gauge(
+            "faceloom_queue_length", "Calls waiting for the engine.", registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "faceloom_queue_seconds",
+            "Time a call waited for the engine.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_calls = Histogram(
+            "faceloom_batch_calls",
+            "Calls per engine batch.",
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=registry,
+        )
+        self.engine_up = Gauge(
+            "faceloom_engine_up", "1 when the engine passed its last check.", registry=registry
+        )
+        self._refused = Counter(
+            "faceloom_admission_refused_total",
+            "Calls refused at the door, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._engine_errors = Counter(
+            "faceloom_engine_errors_total",
+            "Batches the engine failed as a whole, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._model = Gauge(
+            "faceloom_model_info",
+            "Always 1; the labels name the model being served.",
+            ("model", "version", "digest", "device"),
+            registry=registry,
+        )
+
+    def refused(self, reason: str) -> None:
+        """Counts a call that was not let in."""
+        self._refused.labels(reason).inc()
+
+    def engine_error(self, reason: str) -> None:
+        """Counts a batch that came back as an error."""
+        self._engine_errors.labels(reason).inc()
+
+    def model(self, info: model_pb2.ModelInfo) -> None:
+        """Names the model being served."""
+        self._model.clear()
+        self._model.labels(info.name, info.version, info.digest, info.device).set(1)

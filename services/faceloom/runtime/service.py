@@ -1,0 +1,78 @@
+"""Reads `service.toml`, the single source of a model service's name, method and limits.
+
+A model service is a folder of this package that holds a `service.toml`; nothing else lists them.
+"""
+
+import importlib
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.descriptor import ServiceDescriptor
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from faceloom.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from faceloom.runtime.handler import AnyHandler
+
+PACKAGE = Path(__file__).parents[1]
+
+# One call's request or response, everywhere: client, front and TorchServe.
+MAX_MESSAGE_BYTES = 16 * 2**20
+
+
+class Service(BaseModel):
+    """One model service. The fields are explained in the `service.toml` files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    proto: str
+    service: str
+    handler: str
+    port: int
+    max_items: PositiveInt
+    compute_batch: PositiveInt
+    max_batch: PositiveInt
+    max_queue: PositiveInt
+    max_seconds: PositiveFloat
+    latency_budget_ms: PositiveFloat
+
+    @property
+    def descriptor(self) -> ServiceDescriptor:
+        """The service's protobuf descriptor."""
+        file = importlib.import_module(self.proto).DESCRIPTOR
+        return file.services_by_name[self.service.rpartition(".")[2]]  # type: ignore[no-any-return]
+
+    @property
+    def methods(self) -> list[str]:
+        """The RPC names."""
+        return [method.name for method in self.descriptor.methods]
+
+    def new_handler(self) -> "AnyHandler":
+        """An instance of the handler, not loaded yet. Imports torch."""
+        module, _, name = self.handler.partition(":")
+        return getattr(importlib.import_module(module), name)(self)  # type: ignore[no-any-return]
+
+
+@cache
+def services() -> dict[str, Service]:
+    """Every model service by its short name."""
+    return {
+        path.parent.name: Service(name=path.parent.name, **tomllib.loads(path.read_text()))
+        for path in sorted(PACKAGE.glob("*/service.toml"))
+    }
+
+
+def service(name: str) -> Service:
+    """The service of that short name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    try:
+        return services()[name]
+    except KeyError:
+        raise UsageError(f"no service {name!r}; there are {', '.join(services())}") from None

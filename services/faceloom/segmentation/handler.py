@@ -1,0 +1,80 @@
+"""Pictures to label maps in CelebAMask-HQ's order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from faceloom.common.v1 import image_pb2
+from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.images import Pixels, check_output, decode_rgb, encode, fit_condition
+from faceloom.segmentation.labels import BISENET_TO_CELEBA, CLASS_NAMES, encode_png
+from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
+from faceloom.segmentation.v1 import segmentation_pb2 as pb
+from faceloom.store.model import open_model
+from faceloom.store.torch_model import load_weights, processor, ready_network
+
+_OUTPUTS = (image_pb2.IMAGE_FORMAT_LABELS8, image_pb2.IMAGE_FORMAT_PNG)
+
+
+class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
+    """Serves a face-parsing BiSeNet."""
+
+    request_type = pb.SegmentRequest
+
+    def load(self, folder: Path, device: str) -> None:
+        model = open_model(folder)
+        self._options = model.options
+        self._network = ready_network(BiSeNet(**model.network), load_weights(model), device)
+        self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+        self._device = device
+        self.model = model.info(device, processor(device))
+
+    def sample_request(self) -> pb.SegmentRequest:
+        grey = np.full((64, 64), 128, np.uint8)
+        return pb.SegmentRequest(images=[encode(grey, image_pb2.IMAGE_FORMAT_GRAY8)])
+
+    def decode(self, request: pb.SegmentRequest) -> Work[Pixels]:
+        self.check_version(request.model_version)
+        self.check_count("images", len(request.images))
+        check_output(request.output_format, image_pb2.IMAGE_FORMAT_LABELS8, _OUTPUTS)
+        return Work(
+            [
+                fit_condition(decode_rgb(image, f"images[{index}]"))
+                for index, image in enumerate(request.images)
+            ]
+        )
+
+    @torch.inference_mode()
+    def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[Pixels]:
+        return [self._label(sample) for sample in samples]
+
+    def encode(self, request: pb.SegmentRequest, outputs: Sequence[Pixels]) -> pb.SegmentResponse:
+        return pb.SegmentResponse(
+            layouts=[_image(layout, request.output_format) for layout in outputs],
+            class_names=CLASS_NAMES,
+            model=self.model,
+        )
+
+    def _label(self, pixels: Pixels) -> Pixels:
+        """[H, W, 3] -> [H, W]. The network works at its own size; its scores, not its labels, are
+        brought back to the picture's, so that edges stay smooth."""
+        x = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
+        side = self._options["side"]
+        x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+        scores = self._network((x - self._mean) / self._std)
+        scores = F.interpolate(scores, pixels.shape[:2], mode="bilinear", align_corners=False)
+        labels = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+        return BISENET_TO_CELEBA[labels] if self._options["order"] == "bisenet" else labels
+
+
+def _image(layout: Pixels, output_format: int) -> image_pb2.Image:
+    if output_format == image_pb2.IMAGE_FORMAT_PNG:
+        height, width = layout.shape
+        return image_pb2.Image(
+            format=image_pb2.IMAGE_FORMAT_PNG, width=width, height=height, data=encode_png(layout)
+        )
+    return encode(layout, image_pb2.IMAGE_FORMAT_LABELS8)

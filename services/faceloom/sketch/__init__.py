@@ -1,0 +1,1 @@
+"""Sketch service: a face photo in, a clean line drawing out (dark lines on white)."""

@@ -1,0 +1,81 @@
+"""Pictures to line drawings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from faceloom.common.v1 import image_pb2
+from faceloom.runtime.errors import InvalidArgument
+from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.images import Pixels, check_output, decode_rgb, encode, fit_condition
+from faceloom.sketch.classical import xdog
+from faceloom.sketch.network import (
+    SketchSimplification,
+    apply_levels,
+    crop_to,
+    luminance,
+    normalise,
+    pad_to_stride,
+)
+from faceloom.sketch.v1 import sketch_pb2 as pb
+from faceloom.store.model import open_model
+from faceloom.store.torch_model import load_weights, processor, ready_network
+
+_OUTPUTS = (
+    image_pb2.IMAGE_FORMAT_GRAY8,
+    image_pb2.IMAGE_FORMAT_PNG,
+    image_pb2.IMAGE_FORMAT_JPEG,
+    image_pb2.IMAGE_FORMAT_WEBP,
+)
+
+
+class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
+    """Serves a Sketch Simplification network, and a classical extractor beside it."""
+
+    request_type = pb.SketchRequest
+
+    def load(self, folder: Path, device: str) -> None:
+        model = open_model(folder)
+        self._options = model.options
+        self._network = ready_network(
+            SketchSimplification(**model.network), load_weights(model), device
+        )
+        self._device = device
+        self.model = model.info(device, processor(device))
+
+    def sample_request(self) -> pb.SketchRequest:
+        grey = np.full((64, 64), 128, np.uint8)
+        return pb.SketchRequest(images=[encode(grey, image_pb2.IMAGE_FORMAT_GRAY8)])
+
+    def decode(self, request: pb.SketchRequest) -> Work[Pixels]:
+        self.check_version(request.model_version)
+        self.check_count("images", len(request.images))
+        check_output(request.output_format, image_pb2.IMAGE_FORMAT_GRAY8, _OUTPUTS)
+        if request.style not in pb.SketchStyle.values():
+            raise InvalidArgument(f"unknown style {request.style}", field="style")
+        pictures = [
+            fit_condition(decode_rgb(image, f"images[{index}]"))
+            for index, image in enumerate(request.images)
+        ]
+        return Work(pictures, request.style or pb.SKETCH_STYLE_LEARNED)
+
+    @torch.inference_mode()
+    def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[Pixels]:
+        draw = xdog if key == pb.SKETCH_STYLE_CLASSICAL else self._draw
+        return [draw(sample) for sample in samples]
+
+    def encode(self, request: pb.SketchRequest, outputs: Sequence[Pixels]) -> pb.SketchResponse:
+        output_format = request.output_format or image_pb2.IMAGE_FORMAT_GRAY8
+        return pb.SketchResponse(
+            sketches=[encode(drawing, output_format) for drawing in outputs], model=self.model
+        )
+
+    def _draw(self, pixels: Pixels) -> Pixels:
+        """[H, W, 3] -> [H, W]. One picture at a time: pictures differ in size and fill a core alone."""
+        rgb = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
+        grey = normalise(luminance(rgb), self._options["mean"], self._options["std"])
+        drawing = crop_to(self._network(pad_to_stride(grey)), pixels.shape[:2])
+        drawing = apply_levels(drawing, self._options["black"], self._options["white"])
+        return (drawing[0, 0] * 255).round().to(torch.uint8).cpu().numpy()

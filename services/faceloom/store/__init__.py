@@ -1,0 +1,1 @@
+"""The model store: folders of weights that know what they are."""

@@ -1,0 +1,87 @@
+"""One model at rest: a folder with `model.json` and a safetensors file.
+
+model.json   service, name, version, network (constructor arguments), options (what the handler needs
+             to know), weights {file, sha256}, license, sources, metrics
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from faceloom.common.v1 import model_pb2
+from faceloom.runtime.errors import FaceloomError
+
+
+class BrokenModel(FaceloomError):
+    """A model folder is not what it says it is."""
+
+
+class Weights(BaseModel):
+    """The weights file of a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    sha256: str
+
+
+class Model(BaseModel):
+    """What `model.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    service: str
+    name: str
+    version: str
+    network: dict[str, Any]
+    options: dict[str, Any]
+    weights: Weights
+    license: str
+    sources: list[dict[str, Any]]
+    metrics: dict[str, Any]
+
+    @property
+    def weights_path(self) -> Path:
+        """The safetensors file."""
+        return self.folder / self.weights.file
+
+    def info(self, device: str, processor: str) -> model_pb2.ModelInfo:
+        """How the services present this model to clients."""
+        return model_pb2.ModelInfo(
+            name=self.name,
+            version=self.version,
+            digest=self.weights.sha256,
+            license=self.license,
+            device=device.partition(":")[0],
+            processor=processor,
+        )
+
+
+def open_model(folder: Path) -> Model:
+    """Reads a model folder and checks the weights against their digest.
+
+    Raises:
+        BrokenModel: A file is missing, `model.json` is not valid, or the weights have changed.
+    """
+    try:
+        description = json.loads((folder / "model.json").read_text())
+        model = Model(folder=folder, **description)
+        digest = file_sha256(model.weights_path)
+    except (OSError, ValueError, TypeError) as error:
+        raise BrokenModel(f"{folder} is not a model: {error}") from error
+    if digest != model.weights.sha256:
+        raise BrokenModel(
+            f"{model.weights_path} has changed: sha256 is {digest}, model.json says"
+            f" {model.weights.sha256}"
+        )
+    return model
+
+
+def file_sha256(path: Path) -> str:
+    """Lower-case hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,43 @@
+"""Fixtures that several kinds of tests share. Models are the real ones of `model_store/tiny`."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from faceloom.runtime.handler import AnyHandler
+from faceloom.runtime.service import service, services
+from faceloom.store.profile import model_folder
+from tests.samples import face
+
+MODEL_SERVICES = sorted(services())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "torchserve: starts a real TorchServe")
+
+
+@pytest.fixture(scope="session")
+def handler_of() -> Iterator[Callable[[str], AnyHandler]]:
+    """The handler of a service with its shipped model, loaded once."""
+    # As workers do: the number of threads may reach the bytes.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    @cache
+    def load(name: str) -> AnyHandler:
+        handler = service(name).new_handler()
+        handler.load(model_folder("tiny", name), "cpu")
+        return handler
+
+    yield load
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def faces() -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Pictures with different content, [64, 64, 3]."""
+    return [face(number) for number in range(16)]

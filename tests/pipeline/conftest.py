@@ -1,0 +1,31 @@
+"""A build in a folder of its own, with services that answer at once."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.pipeline.fake_services import FakeServices
+
+from faceloom.pipeline.calls import Patience
+from faceloom.pipeline.progress import Progress
+from faceloom.pipeline.run import Options, Result, run_build
+from faceloom.pipeline.spec import BuildSpec
+
+IMPATIENT = Patience(silence=0.2, first_delay=0.0, longest_delay=0.0)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., Awaitable[Result]]:
+    """Runs a build in `tmp_path / "out"`."""
+
+    async def run(
+        spec: BuildSpec,
+        options: Options | None = None,
+        services: FakeServices | None = None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> Result:
+        client = (services or FakeServices()).client()
+        chosen = options or Options(patience=IMPATIENT)
+        return await run_build(spec, tmp_path / "out", client, chosen, on_progress)
+
+    return run

@@ -1,0 +1,162 @@
+"""kill -9 at any moment, then the same command again: the dataset of an undisturbed build."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from tests.pipeline.fake_services import FakeServices, poison
+from tests.pipeline.test_same_bytes import files_of
+
+from faceloom.pipeline import finalize as finalize_module
+from faceloom.pipeline.finalize import read_summary
+from faceloom.pipeline.folder import BuildFolder
+from faceloom.pipeline.run import Options, Result, run_build
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.verify import verify
+from faceloom.runtime.errors import Internal, UsageError
+
+Build = Callable[..., Awaitable[Result]]
+ROOT = Path(__file__).parents[2]
+KILLS = 8
+
+
+def start(output: Path, spec: BuildSpec, *flags: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.pipeline.killed_build", str(output),
+         json.dumps(asdict(spec)), *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def entries(output: Path) -> int:
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(output))
+
+
+def kill_after(process: subprocess.Popen[bytes], output: Path, changes: int) -> None:
+    """Kills when so many things have come or gone in the folder: progress is the clock, not time."""
+    before = entries(output)
+    while process.poll() is None:
+        if abs(entries(output) - before) >= changes:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+
+
+@pytest.mark.parametrize("spec", [BuildSpec(candidates=400), BuildSpec(accepted=200)])
+async def test_killed_at_many_moments(spec: BuildSpec, tmp_path: Path, build: Build) -> None:
+    good = await build(spec)
+    expected = files_of(good.output)
+    everything = entries(good.output)
+    output = tmp_path / "killed"
+    luck = random.Random(spec.target)
+    died = 0
+    for _ in range(KILLS):
+        process = start(output, spec)
+        changes = luck.randrange(1, everything // 2)
+        await asyncio.to_thread(kill_after, process, output, changes)
+        died += process.returncode == -signal.SIGKILL
+        assert all(fault.path == "dataset.json" for fault in verify(output))
+    assert died >= KILLS // 2
+    await run_build(spec, output, FakeServices().client())
+    assert files_of(output) == expected
+    assert not verify(output)
+    assert not list((output / ".build" / "shards").glob(".tmp-*"))
+
+
+class Killed(BaseException):
+    """Stands for the process ending here: nothing catches it."""
+
+
+STEPS = ("reopen", "_place_pictures", "write_atomically", "merge_latents", "link_or_copy")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_finalizer_that_dies_is_done_again(
+    step: str, tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = BuildSpec(candidates=100)
+    expected = files_of((await build(spec)).output)
+    output = tmp_path / "killed"
+    for moment in (1, 2, 5):
+        calls = 0
+        original = getattr(finalize_module, step)
+
+        def die(*arguments: object, original=original, moment=moment) -> object:  # type: ignore[no-untyped-def]
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                raise Killed
+            return original(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(finalize_module, step, die)
+            try:
+                await run_build(spec, output, FakeServices().client())
+            except Killed:
+                assert read_summary(output) is None
+        if calls < moment:
+            break
+    await run_build(spec, output, FakeServices().client())
+    assert files_of(output) == expected
+    assert not verify(output)
+
+
+async def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, build: Build) -> None:
+    spec = BuildSpec(candidates=256)
+    expected = files_of((await build(spec)).output)
+    (tmp_path / "out").rename(tmp_path / "undisturbed")
+    seeds = set(range(0, 256, 20))
+    bad = FakeServices(fault=poison("sketch", seeds, Internal("bug")))
+    output = (await build(spec, Options(shards=4), bad)).output
+    for shards_done in (1, 2, 3):
+        process = start(output, spec, "--retry-failed")
+        while process.poll() is None:
+            if len(list(output.glob(".build/shards/*.1"))) >= shards_done:
+                process.send_signal(signal.SIGKILL)
+        process.communicate()
+    await build(spec, Options(retry_failed=True))
+    assert files_of(output) == expected
+    assert not verify(output)
+
+
+async def test_two_runs_never_share_a_folder(tmp_path: Path, build: Build) -> None:
+    with BuildFolder(tmp_path / "out").lock(), pytest.raises(UsageError, match="another run"):
+        await build(BuildSpec(candidates=1))
+    assert (await build(BuildSpec(candidates=1))).summary.planned == 1
+
+
+async def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path, build: Build) -> None:
+    output = tmp_path / "out"
+    child = os.fork()
+    if child == 0:
+        BuildFolder(output).lock().__enter__()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (await build(BuildSpec(candidates=1))).summary.planned == 1
+
+
+async def test_a_cancelled_build_leaves_no_drafts_and_goes_on(tmp_path: Path, build: Build) -> None:
+    spec = BuildSpec(candidates=300)
+    running: list[asyncio.Task[Result]] = []
+
+    def stop(progress: object) -> None:
+        if progress.shards_committed == 1:  # type: ignore[attr-defined]
+            running[0].cancel()
+
+    running.append(asyncio.create_task(build(spec, Options(shards=5), on_progress=stop)))  # type: ignore[arg-type]
+    with pytest.raises(asyncio.CancelledError):
+        await running[0]
+    assert not list((tmp_path / "out" / ".build" / "shards").glob(".tmp-*"))
+    services = FakeServices()
+    result = await build(spec, services=services)
+    assert result.summary.planned == 300
+    assert services.calls["generator"] <= 5

@@ -1,0 +1,59 @@
+"""The README's commands, run as they are printed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+pytestmark = pytest.mark.torchserve
+
+
+def blocks(language: str) -> list[str]:
+    section = README.partition("## Five things to do next")[2]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def environment(port_offset: int) -> dict[str, str]:
+    return {**os.environ, "FACELOOM_PORT_OFFSET": str(port_offset)}
+
+
+def test_shell_commands_do_what_they_say(stack, tmp_path: Path) -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    assert lines[0] == ".venv/bin/faceloom up"
+    for line in lines[1:]:
+        command = line.replace(".venv/bin/faceloom", f"{sys.executable} -m faceloom.cli.main")
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env=environment(stack.port_offset),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert len(list((tmp_path / "out/seeds").glob("*.png"))) == 16
+    assert len(list((tmp_path / "out/kept/images").glob("*.png"))) == 32
+    assert (tmp_path / "out/sketches/seed0000003.png").is_file()
+    assert (tmp_path / "out/layouts/seed0000003.png").is_file()
+    assert "Rejected faces" in (tmp_path / "out/faces.html").read_text()
+
+
+def test_the_python_example_prints_a_line_per_face(stack, tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        env=environment(stack.port_offset),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert re.fullmatch(r"(\d+ [\d.e-]+ (True|False)\n){8}", done.stdout)

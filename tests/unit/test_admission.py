@@ -1,0 +1,377 @@
+"""The queue: who goes when, with whom, and who is told no."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.fakes import FakeEngine, fake_service, refused, until
+
+from faceloom.common.v1 import engine_pb2
+from faceloom.runtime import admission as runtime_admission
+from faceloom.runtime.admission import Admission
+from faceloom.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    Overloaded,
+    Unavailable,
+)
+from faceloom.runtime.metrics import FrontMetrics
+
+Admit = Callable[..., Admission]
+
+
+@pytest.fixture
+async def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def admit(registry: CollectorRegistry) -> AsyncIterator[Admit]:
+    """Makes an Admission in front of an engine; closes it at the end."""
+    made: list[tuple[Admission, FakeEngine]] = []
+
+    def make(engine: FakeEngine, **facts: Any) -> Admission:
+        made.append(
+            (Admission(fake_service(**facts), engine, FrontMetrics(registry)), engine)  # type: ignore[arg-type]
+        )
+        return made[-1][0]
+
+    yield make
+    for admission, engine in made:
+        engine.open_gates()
+        await admission.close()
+
+
+def submit(admission: Admission, request: bytes, timeout: float = 30) -> asyncio.Task[bytes]:
+    call = engine_pb2.EngineCall(method="Generate", request=request)
+    return asyncio.create_task(admission.submit(call, timeout))
+
+
+async def queued(registry: CollectorRegistry, count: int) -> None:
+    await until(lambda: registry.get_sample_value("faceloom_queue_length") == count)
+
+
+async def test_a_lone_call_goes_to_an_idle_engine_at_once(admit: Admit) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_batch=4)
+
+    answer = submit(admission, b"a")
+
+    # No clock is involved: a few turns of the loop are all it takes.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert engine.batches == [[b"a"]]
+    engine.open_gates()
+    assert await answer == b"echo:a"
+
+
+async def test_calls_that_wait_for_a_busy_engine_share_the_next_batches(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_batch=3)
+    first = submit(admission, b"0")
+    await until(lambda: engine.batches)
+
+    rest = [submit(admission, b"%d" % number) for number in range(1, 6)]
+    await queued(registry, 5)
+    engine.open_gates()
+
+    assert await asyncio.gather(first, *rest) == [b"echo:%d" % number for number in range(6)]
+    assert engine.batches == [[b"0"], [b"1", b"2", b"3"], [b"4", b"5"]]
+    assert registry.get_sample_value("faceloom_batch_calls_sum") == 6
+    assert registry.get_sample_value("faceloom_batch_calls_count") == 3
+
+
+async def test_every_slot_of_the_engine_is_used(admit: Admit) -> None:
+    engine = FakeEngine(slots=2, gated=True)
+    admission = admit(engine, max_batch=1)
+
+    answers = [submit(admission, name) for name in (b"a", b"b", b"c")]
+    await until(lambda: len(engine.batches) == 2)
+
+    assert engine.batches == [[b"a"], [b"b"]]
+    engine.open_gates()
+    await asyncio.gather(*answers)
+
+
+async def test_a_batch_never_exceeds_the_message_limit(
+    admit: Admit, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_admission, "MAX_MESSAGE_BYTES", 10)
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_batch=4)
+    answers = [submit(admission, b"first")]
+    await until(lambda: engine.batches)
+
+    answers += [submit(admission, name) for name in (b"123456", b"1234", b"12345678")]
+    await queued(registry, 3)
+    engine.open_gates()
+    await asyncio.gather(*answers)
+
+    assert engine.batches[1:] == [[b"123456", b"1234"], [b"12345678"]]
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_queue=2)
+    answers = [submit(admission, b"busy")]
+    await until(lambda: engine.batches)
+    answers += [submit(admission, b"1"), submit(admission, b"2")]
+    await queued(registry, 2)
+
+    with pytest.raises(Overloaded) as refusal:
+        await submit(admission, b"3")
+
+    assert refusal.value.reason == "QUEUE_FULL"
+    assert refusal.value.retry_after is not None
+    assert 0 < refusal.value.retry_after < 10
+    assert (
+        registry.get_sample_value("faceloom_admission_refused_total", {"reason": "QUEUE_FULL"}) == 1
+    )
+    engine.open_gates()
+    assert await asyncio.gather(*answers) == [b"echo:busy", b"echo:1", b"echo:2"]
+
+
+async def test_a_burst_in_one_turn_of_the_loop_cannot_overfill_the_queue(admit: Admit) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_queue=8, max_batch=1)
+    burst = [submit(admission, b"%d" % number) for number in range(50)]
+
+    await until(lambda: sum(task.done() for task in burst) >= 41)
+    engine.open_gates()
+    outcomes = await asyncio.gather(*burst, return_exceptions=True)
+
+    answered = [outcome for outcome in outcomes if isinstance(outcome, bytes)]
+    assert 8 <= len(answered) <= 9
+    assert all(isinstance(outcome, bytes | Overloaded) for outcome in outcomes)
+
+
+async def test_a_call_whose_client_has_gone_is_never_executed(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine)
+    first = submit(admission, b"first")
+    await until(lambda: engine.batches)
+    gone, stays = submit(admission, b"gone"), submit(admission, b"stays")
+    await queued(registry, 2)
+
+    gone.cancel()
+    await asyncio.wait([gone])
+    engine.open_gates()
+    await asyncio.gather(first, stays)
+
+    assert engine.batches == [[b"first"], [b"stays"]]
+
+
+async def test_a_call_whose_deadline_has_passed_is_never_executed(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine)
+    first = submit(admission, b"first")
+    await until(lambda: engine.batches)
+
+    with pytest.raises(DeadlineExceeded):
+        await submit(admission, b"late", timeout=0.01)
+    engine.open_gates()
+    await first
+
+    assert engine.batches == [[b"first"]]
+
+
+@pytest.mark.parametrize("timeout", [0.0, -5.0])
+async def test_a_call_that_comes_too_late_is_told_so(admit: Admit, timeout: float) -> None:
+    admission = admit(FakeEngine(gated=True))
+
+    with pytest.raises(DeadlineExceeded):
+        await submit(admission, b"a", timeout=timeout)
+
+
+async def test_abandoned_calls_make_room_in_a_full_queue(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_queue=1)
+    first = submit(admission, b"first")
+    await until(lambda: engine.batches)
+    gone = submit(admission, b"gone")
+    await queued(registry, 1)
+    gone.cancel()
+    await asyncio.wait([gone])
+
+    second = submit(admission, b"second")
+    engine.open_gates()
+
+    assert await asyncio.gather(first, second) == [b"echo:first", b"echo:second"]
+
+
+async def test_the_engine_is_told_the_deadline(admit: Admit) -> None:
+    engine = FakeEngine()
+    admission = admit(engine)
+    before = time.time()
+
+    await submit(admission, b"a", timeout=7)
+
+    deadline = engine.calls[0].deadline.ToNanoseconds() / 1e9
+    assert before + 7 <= deadline <= time.time() + 7
+
+
+async def test_a_call_may_fail_alone(admit: Admit, registry: CollectorRegistry) -> None:
+    engine = FakeEngine(gated=True)
+    engine.outcomes = [
+        None,
+        engine_pb2.EngineBatchResult(
+            results=[engine_pb2.EngineResult(response=b"fine"), refused()]
+        ),
+    ]
+    admission = admit(engine)
+    first = submit(admission, b"first")
+    await until(lambda: engine.batches)
+    good, bad = submit(admission, b"good"), submit(admission, b"bad")
+    await queued(registry, 2)
+    engine.open_gates()
+
+    assert await good == b"fine"
+    with pytest.raises(InvalidArgument) as error:
+        await bad
+    assert error.value.field == "seeds"
+    await first
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        RuntimeError("a bug in the engine"),
+        engine_pb2.EngineBatchResult(),
+        engine_pb2.EngineBatchResult(results=[engine_pb2.EngineResult(error=b"\xff\xff\xff")]),
+        engine_pb2.EngineBatchResult(results=[engine_pb2.EngineResult()]),
+    ],
+    ids=["raises", "answers too few", "answers with garbage", "answers with nothing"],
+)
+async def test_an_engine_that_misbehaves_leaves_nobody_waiting_and_gets_the_next_call(
+    admit: Admit, outcome: Exception | engine_pb2.EngineBatchResult
+) -> None:
+    engine = FakeEngine()
+    engine.outcomes = [outcome]
+    admission = admit(engine)
+
+    with pytest.raises(Internal):
+        await submit(admission, b"first", timeout=5)
+
+    assert await submit(admission, b"second", timeout=5) == b"echo:second"
+
+
+async def test_an_error_of_the_engine_reaches_all_calls_of_its_batch(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    engine.outcomes = [None, Unavailable("down", reason="ENGINE_DOWN", retry_after=2)]
+    admission = admit(engine)
+    first = submit(admission, b"first")
+    await until(lambda: engine.batches)
+    rest = [submit(admission, b"1"), submit(admission, b"2")]
+    await queued(registry, 2)
+    engine.open_gates()
+
+    await first
+    for answer in rest:
+        with pytest.raises(Unavailable) as error:
+            await answer
+        assert (error.value.reason, error.value.retry_after) == ("ENGINE_DOWN", 2)
+    assert registry.get_sample_value("faceloom_engine_errors_total", {"reason": "ENGINE_DOWN"}) == 1
+
+
+def death() -> Unavailable:
+    return Unavailable("died", reason=runtime_admission.WORKER_DIED)
+
+
+async def test_a_call_that_kills_the_worker_twice_is_poison(admit: Admit) -> None:
+    engine = FakeEngine()
+    engine.outcomes = [death(), death()]
+    admission = admit(engine)
+
+    with pytest.raises(Unavailable):
+        await submit(admission, b"poison")
+    with pytest.raises(Internal) as error:
+        await submit(admission, b"poison")
+
+    assert error.value.reason == "POISON_INPUT"
+    assert await submit(admission, b"other") == b"echo:other"
+
+
+async def test_an_accident_is_forgiven_when_the_call_is_tried_again(admit: Admit) -> None:
+    engine = FakeEngine()
+    engine.outcomes = [death(), None, death()]
+    admission = admit(engine)
+
+    with pytest.raises(Unavailable):
+        await submit(admission, b"a")
+    assert await submit(admission, b"a") == b"echo:a"
+    with pytest.raises(Unavailable):
+        await submit(admission, b"a")
+
+
+async def test_calls_that_died_together_are_tried_again_one_by_one(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    engine.outcomes = [None, death()]
+    admission = admit(engine, max_batch=4)
+    first = submit(admission, b"first")
+    await until(lambda: engine.batches)
+    together = [submit(admission, b"innocent"), submit(admission, b"poison")]
+    await queued(registry, 2)
+    engine.open_gates()
+    await first
+    for answer in together:
+        with pytest.raises(Unavailable):
+            await answer
+
+    engine.outcomes = [None, death()]
+    again = [submit(admission, b"innocent"), submit(admission, b"poison"), submit(admission, b"x")]
+    outcomes = await asyncio.gather(*again, return_exceptions=True)
+
+    assert engine.batches[2:] == [[b"innocent"], [b"poison"], [b"x"]]
+    assert outcomes[0] == b"echo:innocent"
+    assert isinstance(outcomes[1], Internal) and outcomes[1].reason == "POISON_INPUT"
+    assert outcomes[2] == b"echo:x"
+
+
+async def test_the_memory_of_deaths_is_bounded(
+    admit: Admit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_admission, "_REMEMBERED_DEATHS", 2)
+    engine = FakeEngine()
+    engine.outcomes = [death() for _ in range(4)]
+    admission = admit(engine)
+
+    for name in (b"a", b"b", b"c", b"a"):
+        with pytest.raises(Unavailable):
+            await submit(admission, name)
+
+
+async def test_closing_answers_those_who_wait_and_those_being_computed(
+    registry: CollectorRegistry,
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = Admission(fake_service(), engine, FrontMetrics(registry))
+    computing = submit(admission, b"computing")
+    await until(lambda: engine.batches)
+    waiting = submit(admission, b"waiting")
+    await queued(registry, 1)
+
+    await admission.close()
+
+    for answer in (computing, waiting, submit(admission, b"too late")):
+        with pytest.raises(Unavailable) as error:
+            await asyncio.wait_for(answer, 2)
+        assert error.value.reason == "STOPPING"
+    assert engine.closed

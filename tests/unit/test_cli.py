@@ -1,0 +1,103 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.main import get_command
+
+from faceloom.cli.main import app
+from faceloom.cli.single import parse_seeds, target_files
+from faceloom.runtime.errors import UsageError
+
+
+def faceloom(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "faceloom.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def commands(command: typer.core.TyperGroup, path: str = "") -> dict[str, typer.core.TyperCommand]:
+    found: dict[str, typer.core.TyperCommand] = {}
+    for name, sub in command.commands.items():
+        full = f"{path}{name}"
+        found |= commands(sub, f"{full} ") if hasattr(sub, "commands") else {full: sub}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0-3,7", [0, 1, 2, 3, 7]), ("5", [5]), ("18446744073709551615", [2**64 - 1])],
+)
+def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "1-b", "3-1", "18446744073709551616"])
+def test_other_seeds_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_two_files_with_one_result_are_refused(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"face\.png"):
+        target_files([tmp_path / "a" / "face.png", tmp_path / "b" / "face.jpg"], tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(commands(get_command(app))))
+def test_every_command_has_an_example_in_its_help(name: str) -> None:
+    text = commands(get_command(app))[name].help
+    assert text is not None
+    assert f"faceloom {name}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build", "--out", "x"], "--candidates N or --accepted N"),
+        (["build", "--out", "x", "--candidates", "0"], "candidates is 1 to"),
+        (["build", "--out", "x", "--candidates", "5", "--psi", "nan"], "psi"),
+        (["sketch", "no-such-file.png", "--out", "x"], "No such file"),
+        (["sketch", "notes.txt", "--out", "x"], "PNG, JPEG or WebP"),
+        (["generate", "--seeds", "x", "--out", "x"], "0-63"),
+        (["models", "package", "--profile", "nothing"], "does not exist"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str) -> None:
+    done = faceloom(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_service_that_is_not_there_is_one_line_and_exit_code_1(tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "faceloom.cli.main", "generate", "--seeds", "1", "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={"PATH": "", "FACELOOM_TARGETS": json.dumps({"generator": "127.0.0.1:9"})},
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("faceloom: the generator service does not answer")
+    assert "faceloom up" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_dataset_has_faults(tmp_path) -> None:
+    done = faceloom("verify", str(tmp_path), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["faults"]
+
+
+def test_the_shipped_models_are_listed_and_intact() -> None:
+    listed = json.loads(faceloom("models", "list", "--json").stdout)["models"]
+    assert {model["service"] for model in listed} == {
+        "generator",
+        "quality",
+        "sketch",
+        "segmentation",
+    }
+    assert faceloom("models", "verify").returncode == 0

@@ -1,0 +1,46 @@
+"""Logs: one JSON object per line, whatever is in it."""
+
+import json
+import logging
+
+import pytest
+
+from faceloom.runtime.logs import JsonFormatter
+
+
+def line(message: str, *args: object, extra: dict[str, object] | None = None, **kw: object) -> str:
+    logger = logging.getLogger("faceloom.test")
+    record = logger.makeRecord(
+        logger.name, logging.WARNING, "f", 1, message, args, kw.get("exc_info"), extra=extra
+    )  # type: ignore[arg-type]
+    return JsonFormatter().format(record)
+
+
+def test_an_event_is_one_line_of_json_with_its_extras() -> None:
+    text = line("half\nway %d", 3, extra={"request_id": "r1", "port": 50051})
+
+    assert "\n" not in text
+    event = json.loads(text)
+    assert event.pop("time").endswith("+00:00")
+    assert event == {
+        "level": "warning",
+        "logger": "faceloom.test",
+        "message": "half\nway 3",
+        "request_id": "r1",
+        "port": 50051,
+    }
+
+
+def test_a_stack_is_part_of_the_line() -> None:
+    try:
+        raise ZeroDivisionError("oh")
+    except ZeroDivisionError as error:
+        text = line("failed", exc_info=(type(error), error, error.__traceback__))
+
+    assert "\n" not in text
+    assert "ZeroDivisionError: oh" in json.loads(text)["stack"]
+
+
+@pytest.mark.parametrize("value", [object(), b"bytes", {1, 2}])
+def test_what_json_does_not_know_is_written_as_text(value: object) -> None:
+    assert json.loads(line("x", extra={"thing": value}))["thing"] == str(value)
