@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,18 @@ def failed(error: ServiceError) -> engine_pb2.EngineResult:
 def refused() -> engine_pb2.EngineResult:
     """What a handler answers to a bad request."""
     return failed(InvalidArgument("bad", field="seeds"))
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Returns as soon as the condition, which has to be asked for, holds.
+
+    Raises:
+        AssertionError: It did not hold in time.
+    """
+    last = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < last, "the condition did not come true in time"
+        await asyncio.sleep(0.01)
 
 
 async def until(condition: Callable[[], object], seconds: float = 10) -> None:

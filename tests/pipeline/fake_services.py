@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,12 +31,14 @@ class FakeServices:
         shuffle: Answers come in the order that this gives.
         fault: Called before every answer with the service and the seeds in the request; may raise.
         version: The version of every model.
+        gate: Awaited before every answer with the service and how often it was called.
     """
 
     threshold: float = 0.5
     shuffle: random.Random | None = None
     fault: Callable[[str, set[int]], None] | None = None
     version: str = "1"
+    gate: Callable[[str, int], Awaitable[None]] | None = None
     calls: Counter[str] = field(default_factory=Counter)
     in_flight: Counter[str] = field(default_factory=Counter)
     most_in_flight: Counter[str] = field(default_factory=Counter)
@@ -49,6 +51,8 @@ class FakeServices:
         self.in_flight[service] += 1
         self.most_in_flight[service] = max(self.most_in_flight[service], self.in_flight[service])
         try:
+            if self.gate:
+                await self.gate(service, self.calls[service])
             for _ in range(self.shuffle.randrange(8) if self.shuffle else 1):
                 await asyncio.sleep(0)
             answer = getattr(self, f"_{service}")(request)

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +26,6 @@ from faceloom.runtime.errors import Internal, UsageError
 
 Build = Callable[..., Awaitable[Result]]
 ROOT = Path(__file__).parents[2]
-KILLS = 8
 
 
 def start(output: Path, spec: BuildSpec, *flags: str) -> subprocess.Popen[bytes]:
@@ -48,24 +48,37 @@ def kill_after(process: subprocess.Popen[bytes], output: Path, changes: int) -> 
         if abs(entries(output) - before) >= changes:
             process.send_signal(signal.SIGKILL)
             break
+        time.sleep(0.002)
     process.communicate()
 
 
-@pytest.mark.parametrize("spec", [BuildSpec(candidates=400), BuildSpec(accepted=200)])
-async def test_killed_at_many_moments(spec: BuildSpec, tmp_path: Path, build: Build) -> None:
+def kill_when_retried(process: subprocess.Popen[bytes], output: Path, shards: int) -> None:
+    """Kills when so many shards were committed a second time."""
+    while process.poll() is None and len(list(output.glob(".build/shards/*.1"))) < shards:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("spec", "kills"), [(BuildSpec(candidates=400), 7), (BuildSpec(accepted=200), 3)]
+)
+async def test_killed_at_many_moments(
+    spec: BuildSpec, kills: int, tmp_path: Path, build: Build
+) -> None:
     good = await build(spec)
     expected = files_of(good.output)
     everything = entries(good.output)
     output = tmp_path / "killed"
     luck = random.Random(spec.target)
     died = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = start(output, spec)
-        changes = luck.randrange(1, everything // 2)
+        changes = luck.randrange(1, everything // 4)
         await asyncio.to_thread(kill_after, process, output, changes)
         died += process.returncode == -signal.SIGKILL
         assert all(fault.path == "dataset.json" for fault in verify(output))
-    assert died >= KILLS // 2
+    assert died >= kills // 2
     await run_build(spec, output, FakeServices().client())
     assert files_of(output) == expected
     assert not verify(output)
@@ -119,10 +132,7 @@ async def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, build: Build
     output = (await build(spec, Options(shards=4), bad)).output
     for shards_done in (1, 2, 3):
         process = start(output, spec, "--retry-failed")
-        while process.poll() is None:
-            if len(list(output.glob(".build/shards/*.1"))) >= shards_done:
-                process.send_signal(signal.SIGKILL)
-        process.communicate()
+        await asyncio.to_thread(kill_when_retried, process, output, shards_done)
     await build(spec, Options(retry_failed=True))
     assert files_of(output) == expected
     assert not verify(output)
@@ -136,11 +146,15 @@ async def test_two_runs_never_share_a_folder(tmp_path: Path, build: Build) -> No
 
 async def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path, build: Build) -> None:
     output = tmp_path / "out"
-    child = os.fork()
-    if child == 0:
-        BuildFolder(output).lock().__enter__()
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    lock_and_die = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from faceloom.pipeline.folder import BuildFolder;"
+        "BuildFolder(Path(sys.argv[1])).lock().__enter__(); print('locked');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", lock_and_die, str(output))
+    assert await child.wait() == -signal.SIGKILL
+    assert (output / ".build" / "lock").exists()
     assert (await build(BuildSpec(candidates=1))).summary.planned == 1
 
 

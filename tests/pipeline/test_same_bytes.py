@@ -107,8 +107,8 @@ async def test_nothing_accepted_at_all_is_an_empty_dataset(build: Callable[..., 
 async def test_a_quota_that_cannot_be_filled_ends(
     build: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceloom.pipeline.plan.CANDIDATES_PER_ACCEPTED", 100)
-    with pytest.raises(FailedPrecondition, match="0 of 100 candidates"):
+    monkeypatch.setattr("faceloom.pipeline.plan.CANDIDATES_PER_ACCEPTED", 20)
+    with pytest.raises(FailedPrecondition, match="0 of 120 candidates"):
         await build(BuildSpec(accepted=1), services=FakeServices(threshold=2.0))
 
 

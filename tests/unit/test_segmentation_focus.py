@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceloom.segmentation.focus import face_box, largest_piece, look_twice
+from faceloom.segmentation.focus import FACE_SHARE, face_box, largest_piece, look_twice
 
 SKIN, CLOTH = 1, 18
 
@@ -25,11 +25,11 @@ def test_largest_piece_wins() -> None:
 
 
 def test_small_face_gets_a_square_around_it() -> None:
-    box = face_box(person(512, 100, 200, 80))
+    box = face_box(person(512, 200, 200, 80))
     assert box is not None
     left, top, right, bottom = box
-    assert left < 200 and right > 280 and top < 100 and bottom > 180
-    assert abs((right - left) - 2 * 80) <= 20 and right - left == bottom - top
+    assert left < 200 and right > 280 and top < 200 and bottom > 280
+    assert abs((right - left) - 80 / FACE_SHARE) <= 25 and abs((right - left) - (bottom - top)) <= 1
 
 
 def test_box_stays_inside_the_picture() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,8 +105,7 @@ async def build_here(
                 options,
                 lambda now: display.show(now.processed, now.kept, now.images_per_second),
             )
-    for note in result.notes:
-        typer.echo(f"note: {note}", err=True)
+    _print_notes(result.notes)
     progress = result.progress
     return _outcome(
         output, result.summary, progress.images_per_second, dict(progress.seconds), started
@@ -140,6 +140,7 @@ async def build_in_service(
     if last.state != pb.BUILD_STATE_SUCCEEDED:
         cause = last.error or "it was cancelled"
         raise FaceloomError(f"{cause}; the same command takes the build up again")
+    _print_notes(last.notes)
     summary = read_summary(output)
     if summary is None:
         raise FaceloomError(f"the service finished the build, but {output} is not here")
@@ -175,6 +176,11 @@ async def _follow(client: PipelineClient, made: pb.Build, display: BuildDisplay)
             if time.monotonic() - lost > _PATIENCE_SECONDS:
                 raise
             await asyncio.sleep(0.5)
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _outcome(

@@ -62,8 +62,8 @@ PHASES = (
     Phase(8, 8_000, 64, 0.03),
     Phase(16, 40_000, 64, 0.03),
     Phase(32, 40_000, 64, 0.03),
-    Phase(64, 6_400, 32, 0.02),
-    Phase(64, 60_800, 32, 0.02, 2.0, 4.0, 0.2, decay=True, ema_half_life=2000),
+    Phase(64, 7_616, 32, 0.02),
+    Phase(64, 30_016, 32, 0.02, 2.0, 4.0, 0.2, decay=True, ema_half_life=2000),
 )
 
 
@@ -127,7 +127,7 @@ def train(
     seed: int = 0,
     threads: int = 1,
     save_seconds: float = 120.0,
-    judge_images: int = 12_800,
+    judge_images: int = 17_000,
     judge_count: int = 5_000,
 ) -> Path:
     """Train, or continue the run in ``out``; returns the checkpoint's path.
@@ -177,6 +177,7 @@ def train(
                 saved = time.monotonic()
             last = run.done >= phase.images
             if phase.feature and (last or run.done // judge_images != before // judge_images):
+                save()  # judging takes minutes
                 judge = judge or Judge(teacher, run.verdict, features, judge_count)
                 distance = judge.distance(run.average)
                 print(f"frechet {distance:.1f}, floor {judge.floor:.1f}", flush=True)

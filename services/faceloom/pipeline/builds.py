@@ -168,7 +168,7 @@ class BuildIndex:
         """Takes the folder and reads its records.
 
         Raises:
-            UsageError: Another service has it.
+            UsageError: Another service has it, or a record was damaged.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -177,10 +177,7 @@ class BuildIndex:
             raise UsageError(f"another pipeline service is using {self._folder}") from None
         for left_behind in self._folder.glob(".new-*"):
             left_behind.unlink()
-        return [
-            Record.from_json(json.loads(path.read_bytes()))
-            for path in sorted(self._folder.glob("*.json"))
-        ]
+        return [self._read(path) for path in sorted(self._folder.glob("*.json"))]
 
     def close(self) -> None:
         """Lets go of the folder."""
@@ -197,6 +194,12 @@ class BuildIndex:
         """Forgets a record."""
         self._path(build_id).unlink(missing_ok=True)
         sync_folder(self._folder)
+
+    def _read(self, path: Path) -> Record:
+        try:
+            return Record.from_json(json.loads(path.read_bytes()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is not the record of a build: {error!r}") from None
 
     def _path(self, build_id: str) -> Path:
         return self._folder / f"{build_id}.json"

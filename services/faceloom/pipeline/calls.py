@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A request that fails so often while the service answers others is what makes it fail.
-STRIKES = 2
+# A request that fails so often while the service answers others is what makes it fail. One that can be
+# divided is divided at once: that costs little if it was innocent.
+STRIKES = 3
 
 
 class Refused(Exception):
@@ -55,14 +56,15 @@ class Patience:
 
     def delay(self, tries: int, asked_for: float | None) -> float:
         """Seconds to wait after that many tries; what the service asked for counts if it is more."""
-        return max(asked_for or 0.0, min(self.longest_delay, self.first_delay * 2.0 ** (tries - 1)))
+        doubled = self.first_delay * 2.0 ** min(tries - 1, 30)
+        return max(asked_for or 0.0, min(self.longest_delay, doubled))
 
 
 class PatientService:
     """One service, shared by all blocks of a build.
 
-    Calls in flight are limited: the limit is halved when the service says that its queue is full, and grows
-    by one for every round of answers.
+    Calls in flight are limited: the limit is halved when the service says that its queue is full, or when an
+    answer did not come in time, and grows by one for every round of answers.
     """
 
     def __init__(self, name: str, in_flight: int, patience: Patience, stopwatch: Stopwatch) -> None:
@@ -76,8 +78,12 @@ class PatientService:
         self._room = asyncio.Condition()
         self._silent_since: float | None = None
 
-    async def call(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, send: Callable[[], Awaitable[T]], *, divisible: bool = False) -> T:
         """The answer to one request, however often it has to be sent.
+
+        Args:
+            send: Sends it.
+            divisible: It asks for several things, which could be asked for apart.
 
         Raises:
             Refused: The request itself is the reason that there is no answer.
@@ -97,11 +103,12 @@ class PatientService:
                 tries += 1
                 answers_others = tries > 1 and self._answers > answers_before
                 answers_before = self._answers
-                if isinstance(error, Overloaded):
+                late = isinstance(error, DeadlineExceeded)
+                if late or isinstance(error, Overloaded):
                     self._limit = max(1.0, self._limit / 2)
-                elif answers_others or isinstance(error, DeadlineExceeded):
+                if not isinstance(error, Overloaded) and (answers_others or (late and divisible)):
                     strikes += 1
-                if strikes >= STRIKES:
+                if strikes >= (1 if divisible else STRIKES):
                     raise Refused(error) from error
                 log.info("trying again", extra={"service": self._name, "cause": error.message})
                 await asyncio.sleep(self._patience.delay(tries, error.retry_after))

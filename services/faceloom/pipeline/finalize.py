@@ -107,7 +107,12 @@ def reopen(folder: BuildFolder) -> None:
 
 
 def remove(folder: BuildFolder) -> None:
-    """Removes what builds wrote into a folder, and the folder if nothing else is in it."""
+    """Removes what builds wrote into a folder, and the folder if nothing else is in it.
+
+    Raises:
+        UsageError: It is not a build's, or a run is working on it.
+    """
+    folder.check()
     with folder.lock():
         reopen(folder)
         names = (METADATA, REJECTED, FAILED, LABELS, RECIPE, README, LATENTS, SUMS)

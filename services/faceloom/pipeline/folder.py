@@ -65,6 +65,8 @@ class BuildFolder:
         except OSError as error:
             raise UsageError(f"cannot write to {self.output}: {error.strerror}") from None
         try:
+            for left_behind in self.state.glob(".new-*"):
+                left_behind.unlink()
             yield
         finally:
             os.close(lock)

@@ -16,8 +16,10 @@ from faceloom.pipeline.spec import BuildSpec
 
 BLOCK = 64
 BLOCKS_PER_SHARD = 4
-# A block whose models accept less than one in this many has gone wrong.
+# A quality model that accepts less than one in this many does not suit the generator. Blocks start with some
+# credit, or bad luck at the beginning would end them.
 CANDIDATES_PER_ACCEPTED = 1000
+CREDIT = 5
 # Ordinals are the lower half of a 64-bit seed.
 MAX_ORDINALS = 2**32
 
@@ -36,6 +38,11 @@ class Block:
     ordinals: range
     quota: int | None
 
+    def hopeless(self, candidates: int, accepted: int) -> bool:
+        """Whether so few of so many were accepted that the quota is not worth waiting for."""
+        patience = CANDIDATES_PER_ACCEPTED * (CREDIT + accepted)
+        return self.quota is not None and candidates >= min(patience, len(self.ordinals))
+
 
 def block_count(spec: BuildSpec) -> int:
     """How many blocks a build has."""
@@ -50,7 +57,7 @@ def block(spec: BuildSpec, index: int) -> Block:
         return Block(index, range(first, first + size), None)
     stride = block_count(spec)
     longest = range(index, MAX_ORDINALS, stride)
-    return Block(index, longest[: CANDIDATES_PER_ACCEPTED * size], size)
+    return Block(index, longest[: CANDIDATES_PER_ACCEPTED * (CREDIT + size)], size)
 
 
 def block_of(spec: BuildSpec, ordinal: int) -> int:

@@ -14,6 +14,7 @@ from faceloom.pipeline.png import Pixels
 from faceloom.pipeline.recipe import Model, Recipe
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.errors import FailedPrecondition, Internal
+from faceloom.runtime.service import service
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 
@@ -58,7 +59,8 @@ class Requests:
                 output_format=image_pb2.IMAGE_FORMAT_RGB8,
                 return_latents=True,
                 model_version=self._recipe.models["generator"].version,
-            )
+            ),
+            timeout=service("generator").max_seconds,
         )
         self._check_model("generator", response.model)
         for candidate, face in _pairs("generator", candidates, response.faces):
@@ -74,7 +76,8 @@ class Requests:
         response = await self._faceloom.classify(
             quality_pb2.ClassifyRequest(
                 images=_images(candidates), model_version=self._recipe.models["quality"].version
-            )
+            ),
+            timeout=service("quality").max_seconds,
         )
         self._check_model("quality", response.model)
         if response.threshold != self._recipe.threshold:
@@ -94,7 +97,8 @@ class Requests:
                 images=_images(candidates),
                 output_format=image_pb2.IMAGE_FORMAT_GRAY8,
                 model_version=self._recipe.models["sketch"].version,
-            )
+            ),
+            timeout=service("sketch").max_seconds,
         )
         self._check_model("sketch", response.model)
         for candidate, sketch in _pairs("sketch", candidates, response.sketches):
@@ -107,7 +111,8 @@ class Requests:
                 images=_images(candidates),
                 output_format=image_pb2.IMAGE_FORMAT_LABELS8,
                 model_version=self._recipe.models["segmentation"].version,
-            )
+            ),
+            timeout=service("segmentation").max_seconds,
         )
         self._check_model("segmentation", response.model)
         for candidate, layout in _pairs("segmentation", candidates, response.layouts):
@@ -116,11 +121,11 @@ class Requests:
                 raise Internal(f"the segmentation service answered class {int(pixels.max())}")
             candidate.layout = pixels
 
-    def _check_model(self, service: str, info: model_pb2.ModelInfo) -> None:
-        expected, answered = self._recipe.models[service], Model.of(info)
+    def _check_model(self, name: str, info: model_pb2.ModelInfo) -> None:
+        expected, answered = self._recipe.models[name], Model.of(info)
         if answered != expected:
             raise FailedPrecondition(
-                f"the {service} model changed during the build: it began with {expected}"
+                f"the {name} model changed during the build: it began with {expected}"
                 f" and now gets answers from {answered}",
                 reason="MODEL_CHANGED",
             )
@@ -147,9 +152,9 @@ def _images(candidates: Sequence[Candidate]) -> list[image_pb2.Image]:
 
 
 def _pairs(
-    service: str, candidates: Sequence[Candidate], answers: Iterable[Answer]
+    name: str, candidates: Sequence[Candidate], answers: Iterable[Answer]
 ) -> list[tuple[Candidate, Answer]]:
     listed = list(answers)
     if len(listed) != len(candidates):
-        raise Internal(f"the {service} service answered {len(listed)} of {len(candidates)} items")
+        raise Internal(f"the {name} service answered {len(listed)} of {len(candidates)} items")
     return list(zip(candidates, listed, strict=True))

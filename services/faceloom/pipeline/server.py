@@ -26,6 +26,7 @@ MAX_SHARDS = 100_000
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 
+_TOKEN = re.compile(r"([0-9]{1,20}):([0-9a-f]{16})")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -177,9 +178,9 @@ def _token(build: Build) -> str:
 
 def _read_token(token: str) -> tuple[int, str]:
     try:
-        created, _, build_id = base64.urlsafe_b64decode(token).decode().partition(":")
-        return int(created), build_id
+        found = _TOKEN.fullmatch(base64.urlsafe_b64decode(token).decode())
     except ValueError:
-        raise InvalidArgument(
-            "give a next_page_token as it was answered", field="page_token"
-        ) from None
+        found = None
+    if found is None:
+        raise InvalidArgument("give a next_page_token as it was answered", field="page_token")
+    return int(found[1]), found[2]

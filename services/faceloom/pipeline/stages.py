@@ -78,12 +78,12 @@ class Stages:
             result.faces += batch.faces
             if len(result.faces) == block.quota:
                 return result
-        if block.quota is not None:
-            raise FailedPrecondition(
-                f"only {len(result.faces)} of {len(block.ordinals)} candidates were accepted:"
-                " the quality model does not suit the generator",
-                reason="NOTHING_ACCEPTED",
-            )
+            if block.hopeless(len(result.outcomes), len(result.faces)):
+                raise FailedPrecondition(
+                    f"only {len(result.faces)} of {len(result.outcomes)} candidates were accepted:"
+                    " the quality model does not suit the generator",
+                    reason="TOO_FEW_ACCEPTED",
+                )
         return result
 
     async def make_batch(self, ordinals: Sequence[int], wanted: int | None = None) -> Batch:
@@ -161,7 +161,9 @@ class Stages:
         attempts: int,
     ) -> list[Candidate]:
         try:
-            await self._services[name].call(lambda: self._parts[name](candidates))
+            await self._services[name].call(
+                lambda: self._parts[name](candidates), divisible=len(candidates) > 1
+            )
             return list(candidates)
         except Refused as refused:
             error = refused.error

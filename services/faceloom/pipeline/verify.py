@@ -54,11 +54,14 @@ class _Hashes:
         self._known: dict[tuple[int, int], str] = {}
 
     def __call__(self, path: Path) -> str:
-        status = path.stat()
-        key = (status.st_dev, status.st_ino)
-        if key not in self._known:
-            self._known[key] = sha256_of(path)
-        return self._known[key]
+        try:
+            status = path.stat()
+            key = (status.st_dev, status.st_ino)
+            if key not in self._known:
+                self._known[key] = sha256_of(path)
+            return self._known[key]
+        except OSError as error:
+            return f"none: {error.strerror}"
 
 
 def verify(output: Path) -> list[Fault]:

@@ -11,7 +11,7 @@ from faceloom.common.v1 import image_pb2
 from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
 from faceloom.quality.v1 import quality_pb2 as pb
 from faceloom.runtime.handler import Handler, Work
-from faceloom.runtime.images import Pixels, decode_rgb, encode
+from faceloom.runtime.images import Pixels, decode_pictures, encode
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
 
@@ -39,12 +39,7 @@ class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
     def decode(self, request: pb.ClassifyRequest) -> Work[Pixels]:
         self.check_version(request.model_version)
         self.check_count("images", len(request.images))
-        return Work(
-            [
-                self._fit(decode_rgb(image, f"images[{index}]"))
-                for index, image in enumerate(request.images)
-            ]
-        )
+        return Work([self._fit(picture) for picture in decode_pictures(request.images, "images")])
 
     @torch.inference_mode()
     def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[float]:

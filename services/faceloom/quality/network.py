@@ -145,8 +145,11 @@ class SqueezeExcite(nn.Module):
         self.conv_expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean((2, 3), keepdim=True)
-        gate: Tensor = self.conv_expand(self.act1(self.conv_reduce(mean))).sigmoid()
+        squeezed = self.conv_reduce(x.mean((2, 3), keepdim=True))
+        # One sample at a time: on CPU the end of a tensor goes through another exp than the rest, and a
+        # sample's place in the batch would show in its last bits.
+        squeezed = torch.cat([self.act1(sample) for sample in squeezed.split(1)])
+        gate: Tensor = self.conv_expand(squeezed).sigmoid()
         return x * gate
 
 

@@ -1,17 +1,12 @@
 """The recipe of the `tiny` quality filter: MixNet-S on labels made by looking at generated faces.
 
-    pretrain       faces without labels -> checkpoint          (see pretrain.py)
-    train          labels, their faces, that checkpoint -> model folder
-
-A label file is JSON lines: a header with `generator` (digest of the model whose faces were looked
-at), then one object per face with `seed`, `psi`, `label` (keep | reject) and `split`
-(train | heldout).
+pretrain       faces without labels -> checkpoint          (see pretrain.py)
+train          labels, their faces, that checkpoint -> model folder
 """
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +17,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from faceloom.quality import report as reports
+from faceloom.quality.labels import Labelled
 from faceloom.quality.network import MixNetS
 from faceloom.quality.pretrain import KEEP, SIDE, load_pretrained, normalise
 from faceloom.quality.views import augment, resize
@@ -30,39 +26,6 @@ from faceloom.segmentation.training import contact_sheet, file_digest, save_mode
 NETWORK = {"num_classes": 2}
 FOLDS = 2
 LICENCE = "MIT"
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Faces uint8 [N,3,H,W], whether a person kept them, whether they are held out."""
-
-    faces: Tensor
-    keep: NDArray[np.bool_]
-    held_out: NDArray[np.bool_]
-    generator: str
-
-    @staticmethod
-    def load(labels: Path, faces: Path) -> "Labelled":
-        """Rows of the label file and images of the .npy (uint8 RGB [N,H,W,3]) correspond in order.
-
-        Raises:
-            ValueError: The counts differ, a label or split is unknown, or a part lacks a class.
-        """
-        lines = [json.loads(line) for line in labels.read_text().splitlines() if line.strip()]
-        header, rows = lines[0], lines[1:]
-        images = np.load(faces)
-        if len(images) != len(rows):
-            raise ValueError(f"{labels} has {len(rows)} rows, {faces} {len(images)} faces")
-        for row in rows:
-            if row["label"] not in ("keep", "reject") or row["split"] not in ("train", "heldout"):
-                raise ValueError(f"{labels}: not a label and split: {row}")
-        keep = np.array([row["label"] == "keep" for row in rows])
-        held_out = np.array([row["split"] == "heldout" for row in rows])
-        for part in (keep[held_out], keep[~held_out]):
-            if not part.any() or part.all():
-                raise ValueError(f"{labels}: both splits need kept and rejected faces")
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-        return Labelled(pixels, keep, held_out, header["generator"])
 
 
 def fit(
@@ -159,7 +122,7 @@ def train(
     faces: Path,
     out: Path,
     pretrained: Path | None = None,
-    images: int = 9_000,
+    images: int = 7_000,
     batch: int = 32,
     rate: float = 1e-3,
     precision: float = 0.9,

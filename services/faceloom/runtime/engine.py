@@ -68,7 +68,8 @@ class InProcessEngine:
         """A thread of this process is always there."""
 
     async def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        # What is being computed is waited for, but not by the whole process.
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
 
 async def warm_up(engine: Engine) -> model_pb2.ModelInfo:

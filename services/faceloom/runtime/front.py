@@ -90,10 +90,13 @@ class Front:
             await self._engine.check()
             if not self._warm:
                 self._metrics.model(await warm_up(self._engine))
-        except ServiceError as error:
+        except Exception as error:
+            # What comes back may be another worker, so it has to prove itself again.
             self._warm = False
             self._metrics.engine_up.set(0)
-            raise Unavailable(error.message) from None
+            if isinstance(error, ServiceError):
+                raise Unavailable(error.message) from None
+            raise
         self._warm = True
         self._metrics.engine_up.set(1)
 

@@ -2,7 +2,7 @@
 before memory is spent on pixels."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,6 +19,9 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 MIN_SIDE: Final = 16
 MAX_SIDE: Final = 4096
+# Four pictures of the largest size. A few kilobytes of PNG can hold that many pixels, and decoding them
+# takes seconds that nobody else gets.
+MAX_CALL_PIXELS: Final = 4 * MAX_SIDE**2
 
 # Sketches and layouts are what translators are conditioned on; pixel2style2pixel wants 256 pixels.
 _CONDITION_SIDES: Final = (256, 512)
@@ -44,6 +47,24 @@ _SAVE_OPTIONS: Final[dict[str, dict[str, int]]] = {
     "JPEG": {"quality": 92},
     "WEBP": {"quality": 92, "method": 4},
 }
+
+
+def decode_pictures(images: Sequence[image_pb2.Image], field: str) -> Iterator[Pixels]:
+    """The pixels of one call's pictures, in order; see `decode_rgb`.
+
+    Raises:
+        InvalidArgument: A picture is wrong, or together they have more pixels than a call may.
+    """
+    total = 0
+    for index, image in enumerate(images):
+        pixels = decode_rgb(image, f"{field}[{index}]")
+        total += pixels.shape[0] * pixels.shape[1]
+        if total > MAX_CALL_PIXELS:
+            raise InvalidArgument(
+                f"more than {MAX_CALL_PIXELS} pixels in one call; send fewer or smaller pictures",
+                field=f"{field}[{index}]",
+            )
+        yield pixels
 
 
 def decode_rgb(image: image_pb2.Image, field: str) -> Pixels:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.handler import Handler, Work
-from faceloom.runtime.images import Pixels, check_output, decode_rgb, encode, fit_condition
+from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
+from faceloom.segmentation.focus import look_twice
 from faceloom.segmentation.labels import BISENET_TO_CELEBA, CLASS_NAMES, encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.v1 import segmentation_pb2 as pb
@@ -42,10 +44,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
         self.check_count("images", len(request.images))
         check_output(request.output_format, image_pb2.IMAGE_FORMAT_LABELS8, _OUTPUTS)
         return Work(
-            [
-                fit_condition(decode_rgb(image, f"images[{index}]"))
-                for index, image in enumerate(request.images)
-            ]
+            [fit_condition(picture) for picture in decode_pictures(request.images, "images")]
         )
 
     @torch.inference_mode()
@@ -60,15 +59,18 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
         )
 
     def _label(self, pixels: Pixels) -> Pixels:
-        """[H, W, 3] -> [H, W]. The network works at its own size; its scores, not its labels, are
-        brought back to the picture's, so that edges stay smooth."""
-        x = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
-        side = self._options["side"]
-        x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-        scores = self._network((x - self._mean) / self._std)
-        scores = F.interpolate(scores, pixels.shape[:2], mode="bilinear", align_corners=False)
-        labels = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+        """[H, W, 3] -> [H, W]. A small face in a large picture gets a second look."""
+        image = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
+        labels = look_twice(self._scores, image)[0].argmax(0).to(torch.uint8).cpu().numpy()
         return BISENET_TO_CELEBA[labels] if self._options["order"] == "bisenet" else labels
+
+    def _scores(self, image: Tensor) -> Tensor:
+        """[1, 3, H, W] in [0, 1] -> class scores of that size. The network works at its own size; its
+        scores, not its labels, are brought back, so that edges stay smooth."""
+        side = self._options["side"]
+        x = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
+        scores = self._network((x - self._mean) / self._std)
+        return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _image(layout: Pixels, output_format: int) -> image_pb2.Image:

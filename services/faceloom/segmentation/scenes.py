@@ -100,7 +100,7 @@ class Grounds:
 def expose(faces: Tensor, rng: torch.Generator) -> Tensor:
     """Bring faces [N,3,H,W] in [0,1], most of them dark, to a random photographic exposure."""
     mean = faces.mean((1, 2, 3), keepdim=True).clamp(0.02, 0.9)
-    target = uniform(len(faces), 0.22, 0.6, rng)
+    target = uniform(len(faces), 0.13, 0.6, rng)
     # A power keeps black black and white white; its limits keep noise from being blown up.
     return faces.clamp(1e-3, 1) ** (target.log() / mean.log()).clamp(0.45, 1.5)
 

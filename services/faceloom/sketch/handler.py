@@ -9,7 +9,7 @@ import torch
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.handler import Handler, Work
-from faceloom.runtime.images import Pixels, check_output, decode_rgb, encode, fit_condition
+from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.sketch.classical import xdog
 from faceloom.sketch.network import (
     SketchSimplification,
@@ -55,10 +55,7 @@ class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
         check_output(request.output_format, image_pb2.IMAGE_FORMAT_GRAY8, _OUTPUTS)
         if request.style not in pb.SketchStyle.values():
             raise InvalidArgument(f"unknown style {request.style}", field="style")
-        pictures = [
-            fit_condition(decode_rgb(image, f"images[{index}]"))
-            for index, image in enumerate(request.images)
-        ]
+        pictures = [fit_condition(picture) for picture in decode_pictures(request.images, "images")]
         return Work(pictures, request.style or pb.SKETCH_STYLE_LEARNED)
 
     @torch.inference_mode()

@@ -22,6 +22,7 @@ from faceloom.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Unavailable,
     UsageError,
 )
 
@@ -52,6 +53,7 @@ class LocalExecutor:
         self._patience = patience
         self._turns = asyncio.Semaphore(concurrent)
         self._builds: dict[str, Build] = {}
+        self._stopping = False
 
     async def start(self) -> None:
         """Takes up every build that had not ended when the service did, oldest first.
@@ -72,6 +74,9 @@ class LocalExecutor:
 
     async def stop(self) -> None:
         """Stops working. Builds that have not ended go on when the service is started again."""
+        self._stopping = True
+        for build in self._builds.values():
+            build.tell()
         tasks = [build.task for build in self._builds.values() if build.task]
         for task in tasks:
             task.cancel()
@@ -87,7 +92,9 @@ class LocalExecutor:
             Conflict: The request_id was used for something else.
             FailedPrecondition: The output belongs to another build.
             InvalidArgument: The output cannot be used.
+            Unavailable: The service is stopping.
         """
+        self._check_running()
         known = self._builds.get(order.build_id)
         if known is None:
             at_work = self._at_work_on(order.output)
@@ -124,9 +131,16 @@ class LocalExecutor:
         return sorted(self._builds.values(), key=lambda build: build.age, reverse=True)
 
     async def watch(self, build_id: str) -> AsyncIterator[Build]:
-        """The build at once, then whenever it changed, until it has ended."""
+        """The build at once, then whenever it changed, until it has ended.
+
+        Raises:
+            NotFound: There is no such build.
+            Unavailable: The service is stopping; the next one goes on with the build.
+        """
         build = self.get(build_id)
         while True:
+            if build.record.end is None:
+                self._check_running()
             changed = build.changed
             yield build
             if build.record.end is not None and changed is build.changed:
@@ -157,9 +171,13 @@ class LocalExecutor:
             try:
                 await asyncio.to_thread(remove, BuildFolder(build.output))
             except UsageError as error:
-                raise FailedPrecondition(str(error), reason="OUTPUT_IN_USE") from None
+                raise FailedPrecondition(str(error), reason="CANNOT_DELETE") from None
         self._index.remove(build_id)
         del self._builds[build_id]
+
+    def _check_running(self) -> None:
+        if self._stopping:
+            raise Unavailable("the pipeline service is stopping; come back to the next one")
 
     def _check_output(self, order: Order) -> None:
         self._check_free(order.output)

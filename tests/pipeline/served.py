@@ -1,0 +1,44 @@
+"""The pipeline service over fake model services: inside a test, or as a process of its own to be killed.
+
+As a process: `python -m tests.pipeline.served STATE`; prints the port it listens on.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from tests.pipeline.fake_services import FakeServices
+
+from faceloom.pipeline.builds import BuildIndex
+from faceloom.pipeline.executors.local import LocalExecutor
+from faceloom.pipeline.server import FULL_NAME, PipelineServicer
+from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
+from faceloom.runtime.server import Server
+
+
+@asynccontextmanager
+async def served(state: Path, services: FakeServices) -> AsyncIterator[int]:
+    """The port of a service that runs as long as the block."""
+    executor = LocalExecutor(BuildIndex(state), services.client())
+    server = Server(FULL_NAME, "127.0.0.1:0", CollectorRegistry(), None)
+    add_PipelineServiceServicer_to_server(PipelineServicer(executor), server.grpc)
+    await executor.start()
+    await server.start()
+    try:
+        yield server.port
+    finally:
+        await executor.stop()
+        await server.stop(grace=1.0)
+
+
+async def main() -> None:
+    async with served(Path(sys.argv[1]), FakeServices()) as port:
+        print(port, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,91 @@
+"""One stack with a real TorchServe for all tests of this folder: `faceloom up` in a process of its own, so
+that it goes on looking after its children while a test does nothing but wait."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from faceloom.runtime.channel import PIPELINE_PORT
+from faceloom.runtime.service import services
+from faceloom.runtime.torchserve.config import Ports
+from faceloom.stack import free_port_offset
+
+_START_SECONDS = 150
+_STOP_SECONDS = 60
+
+
+@dataclass
+class RunningStack:
+    """A `faceloom up` that said it is ready."""
+
+    process: psutil.Process
+    port_offset: int
+    logs: Path
+
+    def port(self, service: str) -> int:
+        """Where that service listens."""
+        own = PIPELINE_PORT if service == "pipeline" else services()[service].port
+        return own + self.port_offset
+
+    @property
+    def torchserve_ports(self) -> Ports:
+        """Where TorchServe listens."""
+        return Ports(**{name: port + self.port_offset for name, port in vars(Ports()).items()})
+
+    def program(self, name: str) -> psutil.Process | None:
+        """The process of a service, or of `torchserve`; None while it is not there."""
+        part = "org.pytorch.serve.ModelServer" if name == "torchserve" else f"serve {name} "
+        for child in self.process.children():
+            try:
+                if part in " ".join(child.cmdline()):
+                    return child
+            except psutil.Error:
+                continue
+        return None
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The stack with the shipped models. It ends when asked to, and nothing of it outlives the tests."""
+    folder = tmp_path_factory.mktemp("stack")
+    offset = free_port_offset()
+    with (folder / "up.log").open("wb") as log:
+        command = [sys.executable, "-m", "faceloom.cli.main", "up", "--json", "--dir", str(folder)]
+        up = subprocess.Popen(
+            [*command, "--port-offset", str(offset)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            # Unix socket paths are short, pytest's folders are long.
+            env={**os.environ, "TMPDIR": "/tmp"},
+        )
+    assert up.stdout is not None
+    process = psutil.Process(up.pid)
+    timer = signal.signal(signal.SIGALRM, lambda *_: up.kill())
+    signal.alarm(_START_SECONDS)
+    ready = up.stdout.readline()
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, timer)
+    assert ready, f"the stack did not start; see {folder}"
+    assert json.loads(ready)["ready"] is True
+
+    started = RunningStack(process, offset, folder / "logs")
+    yield started
+
+    family = [process, *process.children(recursive=True)]
+    up.terminate()
+    code = up.wait(_STOP_SECONDS)
+    up.stdout.close()
+    assert code == 0
+    assert [one for one in family if one.is_running()] == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", started.torchserve_ports.grpc_inference)) != 0
