@@ -192,7 +192,7 @@ def test_levels_stop_at_the_size_asked_for() -> None:
 
 def test_widths_from_json_have_string_keys() -> None:
     net = Generator(8, 16, 1, channels={"4": 8, "8": 4})
-    assert net.convs[0].conv.weight.shape == (1, 4, 8, 3, 3)
+    assert net.state_dict()["convs.0.conv.weight"].shape == (1, 4, 8, 3, 3)
 
 
 @pytest.mark.parametrize("size", [4, 48, 2048])

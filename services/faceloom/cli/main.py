@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from faceloom.cli import build, demo, models, serve, single, up
+from faceloom.cli import build, demo, models, serve, single, train, up
 from faceloom.runtime.errors import FaceloomError, UsageError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ demo.register(app)
 single.register(app)
 serve.register(app)
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 
 
 def run() -> None:

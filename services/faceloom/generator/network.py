@@ -45,7 +45,7 @@ class Generator(nn.Module):
         style_dim: int,
         n_mlp: int,
         channel_multiplier: int = 2,
-        channels: Mapping[int, int] | None = None,
+        channels: Mapping[int, int] | Mapping[str, int] | None = None,
         lr_mlp: float = 0.01,
     ) -> None:
         super().__init__()

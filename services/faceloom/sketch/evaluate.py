@@ -21,7 +21,7 @@ NETWORK: dict[str, Any] = {"width": 0.125, "min_channels": 16}
 # Grey photographs, where the released network was normalised for drawings.
 MEAN, STD = 0.45, 0.25
 # Stretches the network's greys: paper to white, hesitant lines to dark.
-BLACK, WHITE = 0.25, 0.85
+BLACK, WHITE = 0.4, 0.9
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ three:
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from faceloom.segmentation.scenes import Grounds
 from faceloom.segmentation.training import Run, file_digest, save_model
+from faceloom.sketch.critic import Studio
 from faceloom.sketch.evaluate import (
     BLACK,
     HELD_OUT,
@@ -38,6 +40,7 @@ from faceloom.sketch.network import SketchSimplification
 # Scenes are composed at SIDE and trained on by random crops: the network sees no further than that
 # anyway, and more different faces an hour are worth more than whole ones.
 CROP = 192
+ADVERSARIAL_WEIGHT = 0.05
 LICENCE = "MIT"
 
 
@@ -63,16 +66,18 @@ def train(
     drawings: Path,
     out: Path,
     checkpoint: Path,
-    images: int = 24_000,
+    images: int = 40_000,
+    adversarial_from: int = 20_000,
     batch: int = 8,
     rate: float = 1.5e-3,
-    distant_share: float = 0.25,
+    distant_share: float = 0.35,
     seed: int = 0,
     save_every: int = 250,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> None:
     """Train on `images` scenes and write the model folder `out`; resumes from `checkpoint`.
 
+    The critic joins after `adversarial_from` scenes, when there are drawings worth criticising.
     `progress` is told (images done, images in all, loss) after each batch. A preview of held-out
     faces is written beside the checkpoint whenever that is saved.
     """
@@ -82,9 +87,13 @@ def train(
     torch.manual_seed(seed)
     network = SketchSimplification(**NETWORK)
     initialise(network)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
-    run = Run.start(network, optimizer, seed, checkpoint)
+    studio = Studio(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    groups: list[dict[str, Any]] = [
+        {"params": list(network.parameters())},
+        {"params": list(studio.critic.parameters()), "betas": (0.5, 0.99)},
+    ]
+    optimizer = torch.optim.AdamW(groups, rate, weight_decay=0.01)
+    run = Run.start(studio, optimizer, seed, checkpoint)
     # Of its own seed, so that a resumed run goes on exactly as an undisturbed one would.
     grounds = Grounds(SIDE, torch.Generator().manual_seed(seed + 1))
     total = images // batch
@@ -97,16 +106,23 @@ def train(
         grey = grey.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network.logits(grey)
-        loss = line_loss(logits, scenes.lines[..., rows, columns])
+        dark = scenes.lines[..., rows, columns]
+        loss = objective = line_loss(logits, dark)
+        if step * batch >= adversarial_from:
+            drawn = logits.float().sigmoid()
+            with torch.autocast("cpu", torch.bfloat16):
+                adversarial, critical = studio.adversarial_losses(grey, drawn, 1 - dark)
+            objective = loss + ADVERSARIAL_WEIGHT * adversarial + critical
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(objective)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         if progress:
             progress((step + 1) * batch, images, loss.item())
         if (step + 1) % save_every == 0:
-            preview(run.average, data, checkpoint.with_suffix(".png"))
-    report = evaluate(run.average, data)
+            preview(draughtsman_of(run.average), data, checkpoint.with_suffix(".png"))
+    average = draughtsman_of(run.average)
+    report = evaluate(average, data)
     report["training"] = {
         "images": total * batch, "faces": count, "batch": batch, "side": SIDE, "seed": seed,
         "seconds_of_last_start": round(time.monotonic() - started), "threads": torch.get_num_threads(),
@@ -114,9 +130,15 @@ def train(
     save_model(
         out, service="sketch", network=NETWORK,
         options={"mean": MEAN, "std": STD, "black": BLACK, "white": WHITE},
-        weights=run.average, licence=LICENCE, sources=sources(faces, drawings), metrics=report,
+        weights=average, licence=LICENCE, sources=sources(faces, drawings), metrics=report,
     )  # fmt: skip
-    write_card_pictures(run.average, data, out / "card")
+    write_card_pictures(average, data, out / "card")
+
+
+def draughtsman_of(average: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the drawing network among those of the studio."""
+    prefix = "draughtsman."
+    return {k.removeprefix(prefix): v for k, v in average.items() if k.startswith(prefix)}
 
 
 def initialise(network: SketchSimplification) -> None:

@@ -1,0 +1,213 @@
+"""`faceloom train`: every step of the recipes that made the `tiny` models, in the order of
+model_store/tiny/recipe.sh. The steps that look at faces with MediaPipe are scripts of their own, because it
+does not live in one environment with the rest."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from faceloom.cli.options import EngineKind, connect
+from faceloom.generator.v1.generator_pb2 import GenerateRequest
+from faceloom.runtime.errors import FaceloomError, UsageError
+
+app = typer.Typer(help="Train the models.", no_args_is_help=True)
+
+Teacher = Annotated[Path, typer.Option(help="weights.tar of the package gan-face-generate.")]
+Faces = Annotated[Path, typer.Option(help="Faces, uint8 RGB [N, 64, 64, 3] in a .npy file.")]
+Out = Annotated[Path, typer.Option(help="What to write.")]
+ModelFolder = Annotated[Path, typer.Option("--out", help="The model's folder in the store.")]
+Checkpoint = Annotated[
+    Path, typer.Option(help="Kept up to date; the same command goes on from it.")
+]
+
+
+@app.command()
+def screening_faces(teacher: Teacher, out: Out) -> None:
+    """Teacher faces for a detector to judge, so that the generator learns from good ones.
+
+    Example: [bold]faceloom train screening-faces --teacher weights.tar --out screening.npy[/bold]
+    """
+    from faceloom.generator.steer import screening_faces as write
+
+    write(teacher, out)
+
+
+@app.command()
+def generator(
+    teacher: Teacher,
+    scores: Annotated[Path, typer.Option(help="What screen_teacher.py wrote.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from it.")],
+    out: ModelFolder,
+) -> None:
+    """Train the generator on its teacher, and write the model.
+
+    Example: [bold]faceloom train generator --teacher weights.tar --scores scores.npy --run run --out g[/bold]
+    """
+    from faceloom.generator.export import export
+    from faceloom.generator.train import train
+
+    train(teacher, scores, run)
+    export(run / "best.pt", out)
+
+
+@app.command()
+def teacher_faces(
+    teacher: Teacher, out: Out, count: Annotated[int, typer.Option(help="How many.")] = 8000
+) -> None:
+    """Teacher faces to train the other models on.
+
+    Example: [bold]faceloom train teacher-faces --teacher weights.tar --out faces.npy[/bold]
+    """
+    from faceloom.segmentation.prepare import sample_faces
+
+    sample_faces(teacher, out, count)
+
+
+@app.command()
+def layouts(
+    faces: Faces, mesh: Annotated[Path, typer.Option(help="What face_mesh.py wrote.")], out: Out
+) -> None:
+    """Paint pseudo-labels over faces, from their meshes.
+
+    Example: [bold]faceloom train layouts --faces faces.npy --mesh mesh.npz --out layouts.npz[/bold]
+    """
+    from faceloom.segmentation.prepare import paint_labels
+
+    paint_labels(faces, mesh, out)
+
+
+@app.command()
+def segmentation(
+    faces: Faces,
+    labels: Annotated[Path, typer.Option(help="What `train layouts` wrote.")],
+    checkpoint: Checkpoint,
+    out: ModelFolder,
+) -> None:
+    """Train the segmentation network.
+
+    Example: [bold]faceloom train segmentation --faces f.npy --labels l.npz --checkpoint s.pt --out s[/bold]
+    """
+    from faceloom.segmentation.train import train
+
+    with _progress("segmentation") as tell:
+        train(faces, labels, out, checkpoint, progress=tell)
+
+
+@app.command()
+def drawings(
+    faces: Faces,
+    mesh: Annotated[Path, typer.Option(help="What face_mesh.py wrote.")],
+    labels: Annotated[Path, typer.Option(help="What `train layouts` wrote.")],
+    out: Out,
+) -> None:
+    """Draw faces, from their meshes and layouts.
+
+    Example: [bold]faceloom train drawings --faces f.npy --mesh m.npz --labels l.npz --out d.npz[/bold]
+    """
+    from faceloom.sketch.prepare import draw_targets
+
+    draw_targets(faces, mesh, labels, out)
+
+
+@app.command()
+def sketch(
+    faces: Faces,
+    labels: Annotated[Path, typer.Option(help="What `train layouts` wrote.")],
+    targets: Annotated[Path, typer.Option(help="What `train drawings` wrote.")],
+    checkpoint: Checkpoint,
+    out: ModelFolder,
+) -> None:
+    """Train the sketch network.
+
+    Example: [bold]faceloom train sketch --faces f.npy --labels l.npz --targets d.npz --checkpoint k.pt
+    --out s[/bold]
+    """
+    from faceloom.sketch.train import train
+
+    with _progress("sketch") as tell:
+        train(faces, labels, targets, out, checkpoint, progress=tell)
+
+
+@app.command()
+def quality_features(faces: Faces, checkpoint: Checkpoint) -> None:
+    """Teach the quality network what faces look like, without labels.
+
+    Example: [bold]faceloom train quality-features --faces faces.npy --checkpoint features.pt[/bold]
+    """
+    from faceloom.quality.pretrain import pretrain
+
+    with _progress("quality features") as tell:
+        pretrain(faces, checkpoint, progress=tell)
+
+
+@app.command()
+def quality(
+    labels: Annotated[
+        Path, typer.Option(help="JSON lines: generator, then seed, psi, label, split.")
+    ],
+    features: Annotated[Path, typer.Option(help="What `train quality-features` wrote.")],
+    out: ModelFolder,
+) -> None:
+    """Train the quality network on a person's choices among the generator's faces.
+
+    Example: [bold]faceloom train quality --labels labels.jsonl --features features.pt --out q[/bold]
+    """
+    from faceloom.quality.train import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        faces = Path(folder, "faces.npy")
+        np.save(faces, asyncio.run(labelled_faces(*read_labels(labels))))
+        with _progress("quality") as tell:
+            train(labels, faces, out, features, progress=tell)
+
+
+def read_labels(labels: Path) -> tuple[str, list[dict[str, Any]]]:
+    """A label file: the generator's digest, and one row per face.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    try:
+        header, *rows = [json.loads(line) for line in labels.read_text().splitlines()]
+        return header["generator"], rows
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{labels} is not a label file: {error}") from None
+
+
+async def labelled_faces(generator: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.uint8]:
+    """The faces that were labelled, made again: [N, S, S, 3] in the order of the rows.
+
+    Raises:
+        FaceloomError: The store has another generator than the one whose faces were looked at.
+    """
+    faces = []
+    async with connect(EngineKind.INPROCESS) as faceloom:
+        for row in rows:
+            request = GenerateRequest(seeds=[row["seed"]], truncation_psi=row["psi"])
+            answer = await faceloom.generate(request)
+            if answer.model.digest != generator:
+                raise FaceloomError(
+                    f"the labels are of faces by generator {generator[:12]}, the store has"
+                    f" {answer.model.digest[:12]}: label its own faces"
+                )
+            image = answer.faces[0].image
+            pixels = np.frombuffer(image.data, np.uint8)
+            faces.append(pixels.reshape(image.height, image.width, 3))
+    return np.stack(faces)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A progress bar that a training tells (images done, images in all, loss)."""
+    with Progress() as bar:
+        task = bar.add_task(what)
+        yield lambda done, total, loss: bar.update(task, completed=done, total=total)

@@ -1,0 +1,60 @@
+"""What ships in model_store/tiny is complete and says the truth about itself."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from faceloom.cli.train import labelled_faces, read_labels
+from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.service import services
+from faceloom.store.model import open_model
+from faceloom.store.profile import model_folder
+
+LABELS = model_folder("tiny", "quality") / "labels.jsonl"
+
+
+@pytest.mark.parametrize("service", sorted(services()))
+def test_a_model_has_a_card_whose_pictures_are_there(service: str) -> None:
+    folder = model_folder("tiny", service)
+    card = (folder / "README.md").read_text()
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
+    assert pictures
+    for picture in pictures:
+        assert (folder / picture).is_file()
+
+
+def test_all_weights_together_are_at_most_30_megabytes() -> None:
+    sizes = [
+        open_model(model_folder("tiny", name)).weights_path.stat().st_size for name in services()
+    ]
+    assert sum(sizes) <= 30_000_000
+
+
+def test_the_labels_are_of_the_shipped_generators_faces() -> None:
+    generator, rows = read_labels(LABELS)
+    assert generator == open_model(model_folder("tiny", "generator")).weights.sha256
+    assert len(rows) >= 1000
+    assert len({(row["seed"], row["psi"]) for row in rows}) == len(rows)
+    assert sum(row["split"] == "heldout" for row in rows) == 400
+    assert {row["label"] for row in rows} == {"keep", "reject"}
+
+
+def test_the_quality_models_threshold_has_the_precision_it_promises() -> None:
+    model = open_model(model_folder("tiny", "quality"))
+    assert model.metrics["held_out"]["precision"] >= 0.9
+
+
+async def test_labels_of_another_generators_faces_are_refused() -> None:
+    _, rows = read_labels(LABELS)
+    with pytest.raises(FaceloomError, match="label its own faces"):
+        await labelled_faces("0" * 64, rows[:1])
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no json", json.dumps([1])])
+def test_other_files_are_no_label_files(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    file.write_text(text)
+    with pytest.raises(UsageError, match="not a label file"):
+        read_labels(file)
