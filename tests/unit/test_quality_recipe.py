@@ -18,7 +18,7 @@ from faceloom.quality.views import augment, resize, spoil
 
 def test_ridge_finds_a_linear_rule_and_shrinks_with_the_penalty() -> None:
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn(400, 5, generator=rng) * 3 + 1
+    x = torch.randn(100, 5, generator=rng) * 3 + 1
     target = 2 * x[:, 0] - x[:, 3] + 0.5
     weights, bias = ridge(x, target, 1e-4)
     torch.testing.assert_close(x @ weights + bias, target, atol=0.02, rtol=0.01)
@@ -28,10 +28,10 @@ def test_ridge_finds_a_linear_rule_and_shrinks_with_the_penalty() -> None:
 
 def test_platt_recovers_scale_and_shift() -> None:
     rng = np.random.default_rng(0)
-    margin = rng.normal(size=20_000)
-    keep = rng.random(20_000) < sigmoid(1.5 * margin - 0.7)
+    margin = rng.normal(size=8_000)
+    keep = rng.random(8_000) < sigmoid(1.5 * margin - 0.7)
     scale, shift = platt(margin, keep)
-    assert scale == pytest.approx(1.5, abs=0.1) and shift == pytest.approx(-0.7, abs=0.1)
+    assert scale == pytest.approx(1.5, abs=0.15) and shift == pytest.approx(-0.7, abs=0.15)
 
 
 def test_the_classifier_gives_the_calibrated_score_of_its_head() -> None:

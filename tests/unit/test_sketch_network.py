@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from faceloom.sketch.critic import Studio
 from faceloom.sketch.network import (
     SketchSimplification,
     apply_levels,
@@ -62,3 +63,17 @@ def test_normalise_and_levels() -> None:
     assert normalise(torch.tensor(0.7), 0.45, 0.25) == pytest.approx(1.0)
     levels = apply_levels(torch.tensor([0.0, 0.2, 0.5, 0.8, 1.0]), 0.2, 0.8)
     assert levels.tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+def test_the_critic_and_the_draughtsman_pay_separately() -> None:
+    studio = Studio(SketchSimplification(width=0.02))
+    grey, wanted = torch.randn(2, 1, 32, 32), torch.ones(2, 1, 32, 32)
+    drawn = studio.draughtsman(grey)
+    draughtsman, critic = studio.adversarial_losses(grey, drawn, wanted)
+    torch.autograd.backward(draughtsman, retain_graph=True)
+    assert all(p.grad is None for p in studio.critic.parameters())
+    assert any(p.grad is not None for p in studio.draughtsman.parameters())
+    studio.zero_grad()
+    torch.autograd.backward(critic)
+    assert all(p.grad is None for p in studio.draughtsman.parameters())
+    assert all(p.grad is not None for p in studio.critic.parameters())

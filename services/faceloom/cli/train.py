@@ -2,22 +2,15 @@
 model_store/tiny/recipe.sh. The steps that look at faces with MediaPipe are scripts of their own, because it
 does not live in one environment with the rest."""
 
-import asyncio
-import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.progress import Progress
 
-from faceloom.cli.options import EngineKind, connect
-from faceloom.generator.v1.generator_pb2 import GenerateRequest
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.errors import UsageError
 
 app = typer.Typer(help="Train the models.", no_args_is_help=True)
 
@@ -155,54 +148,31 @@ def quality(
         Path, typer.Option(help="JSON lines: generator, then seed, psi, label, split.")
     ],
     features: Annotated[Path, typer.Option(help="What `train quality-features` wrote.")],
+    generator: Annotated[
+        Path, typer.Option(help="Model folder of the generator that was labelled.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from it.")],
     out: ModelFolder,
 ) -> None:
     """Train the quality network on a person's choices among the generator's faces.
 
-    Example: [bold]faceloom train quality --labels labels.jsonl --features features.pt --out q[/bold]
+    Example: [bold]faceloom train quality --labels labels.jsonl --features features.pt --generator g --run q
+    --out quality[/bold]
     """
+    from faceloom.quality.render import render_labelled, render_unlabelled
     from faceloom.quality.train import train
 
-    with tempfile.TemporaryDirectory() as folder:
-        faces = Path(folder, "faces.npy")
-        np.save(faces, asyncio.run(labelled_faces(*read_labels(labels))))
-        with _progress("quality") as tell:
-            train(labels, faces, out, features, progress=tell)
-
-
-def read_labels(labels: Path) -> tuple[str, list[dict[str, Any]]]:
-    """A label file: the generator's digest, and one row per face.
-
-    Raises:
-        UsageError: The file cannot be read.
-    """
+    run.mkdir(parents=True, exist_ok=True)
+    labelled, unlabelled = run / "labelled.npy", run / "unlabelled.npy"
     try:
-        header, *rows = [json.loads(line) for line in labels.read_text().splitlines()]
-        return header["generator"], rows
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{labels} is not a label file: {error}") from None
-
-
-async def labelled_faces(generator: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.uint8]:
-    """The faces that were labelled, made again: [N, S, S, 3] in the order of the rows.
-
-    Raises:
-        FaceloomError: The store has another generator than the one whose faces were looked at.
-    """
-    faces = []
-    async with connect(EngineKind.INPROCESS) as faceloom:
-        for row in rows:
-            request = GenerateRequest(seeds=[row["seed"]], truncation_psi=row["psi"])
-            answer = await faceloom.generate(request)
-            if answer.model.digest != generator:
-                raise FaceloomError(
-                    f"the labels are of faces by generator {generator[:12]}, the store has"
-                    f" {answer.model.digest[:12]}: label its own faces"
-                )
-            image = answer.faces[0].image
-            pixels = np.frombuffer(image.data, np.uint8)
-            faces.append(pixels.reshape(image.height, image.width, 3))
-    return np.stack(faces)
+        if not labelled.exists():
+            render_labelled(labels, generator, labelled)
+        if not unlabelled.exists():
+            render_unlabelled(generator, unlabelled)
+        with _progress("quality") as tell:
+            train(labels, labelled, unlabelled, out, run / "checkpoint.pt", features, progress=tell)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
 
 
 @contextmanager

@@ -56,10 +56,7 @@ async def write_report(
         figures=_figures(vars(summary), build),
         triples="".join(_triple(dataset, row) for row in accepted[:_TRIPLES]),
         colours=_colours(json.loads((dataset / "labels.json").read_text())["classes"]),
-        accepted="".join(
-            _figure(_file(dataset / row["file_name"]), row)
-            for row in accepted[_TRIPLES : _TRIPLES + _FACES]
-        ),
+        more=_more(dataset, accepted[_TRIPLES : _TRIPLES + _FACES]),
         rejected="".join(
             _figure(face, row)
             for face, row in zip(
@@ -107,6 +104,13 @@ def _triple(dataset: Path, row: Mapping[str, Any]) -> str:
         _png(layout),
     )
     return f"<figure>{''.join(map(_img, pictures))}{_caption(row)}</figure>"
+
+
+def _more(dataset: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    faces = "".join(_figure(_file(dataset / row["file_name"]), row) for row in rows)
+    return f'<h2>More accepted faces</h2><div class="grid">{faces}</div>'
 
 
 def _figure(picture: bytes, row: Mapping[str, Any]) -> str:
