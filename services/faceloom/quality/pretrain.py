@@ -50,7 +50,7 @@ class Pupil(nn.Module):
 def pretrain(
     faces: Path,
     checkpoint: Path,
-    images: int = 60_000,
+    images: int = 30_000,
     batch: int = 32,
     rate: float = 2e-3,
     seed: int = 0,

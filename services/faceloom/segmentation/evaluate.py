@@ -146,7 +146,7 @@ def write_card_pictures(average: dict[str, Tensor], data: Data, folder: Path) ->
     overlays = [
         label_maps.overlay(p, ids, 0.55)[::2, ::2] for p, ids in zip(pixels, found, strict=True)
     ]
-    sheet = contact_sheet(overlays, columns=8).quantize(128)
+    sheet = contact_sheet(overlays, columns=8).quantize(256)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(
         folder / "overlays.png", lambda temporary: sheet.save(temporary, "PNG", optimize=True)

@@ -120,7 +120,7 @@ def write_card_pictures(average: dict[str, Tensor], data: Data, folder: Path) ->
     pixels = (images.permute(0, 2, 3, 1) * 255).byte().numpy()
     classical = torch.from_numpy(np.stack([xdog(picture) for picture in pixels]))
     sheet = contact_sheet(rows_of_three(average, images, classical), columns=3)
-    sheet = sheet.resize((sheet.width * 5 // 8, sheet.height * 5 // 8)).quantize(128)
+    sheet = sheet.resize((sheet.width * 5 // 8, sheet.height * 5 // 8)).quantize(256)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(
         folder / "drawings.png", lambda temporary: sheet.save(temporary, "PNG", optimize=True)
