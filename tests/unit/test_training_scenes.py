@@ -8,7 +8,7 @@ import torch
 
 from faceloom.segmentation.labels import CLASS_NAMES
 from faceloom.segmentation.scenes import Grounds, compose, tile_grids
-from faceloom.segmentation.training import Run, save_model, write_atomically
+from faceloom.training import Run, save_model, write_atomically
 
 
 def parts(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -82,7 +82,7 @@ def build(
         raise UsageError(str(error)) from None
     options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
     make = build_here if engine is EngineKind.INPROCESS else build_in_service
-    result = asyncio.run(make(spec, out.absolute(), options, BuildDisplay(spec, quiet=as_json)))
+    result = asyncio.run(make(spec, out.resolve(), options, BuildDisplay(spec, quiet=as_json)))
     text = (
         f"{result['planned']} planned = {result['accepted']} accepted + {result['rejected']} rejected"
         f" + {result['failed']} failed; {result['images_per_second']:.1f} candidates/s\n"

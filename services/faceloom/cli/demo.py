@@ -28,7 +28,7 @@ def demo(
 
     Example: [bold]faceloom demo --out out/demo[/bold]
     """
-    result = asyncio.run(_demo(out.absolute(), candidates))
+    result = asyncio.run(_demo(out.resolve(), candidates))
     typer.echo(
         f"{result['accepted']} of {result['planned']} faces kept,"
         f" {result['images_per_second']:.1f} candidates/s\n"

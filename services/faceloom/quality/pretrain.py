@@ -17,7 +17,7 @@ from faceloom.generator.features import LiteFeatures
 from faceloom.quality.network import HEAD_CHANNELS, IMAGENET_MEAN, IMAGENET_STD, MixNetS
 from faceloom.quality.tutor import FEATURES, SIDE, pooled_features
 from faceloom.quality.views import augment, spoil
-from faceloom.segmentation.training import Run
+from faceloom.training import Run
 
 KEEP = 1  # class index of "keep", and of "intact" here
 

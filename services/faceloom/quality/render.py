@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.service import service
-from faceloom.segmentation.training import file_digest, write_atomically
+from faceloom.training import file_digest, write_atomically
 
 # Far from the seeds of label files, which start at one, two and three million.
 UNSEEN_SEED = 900_000_000

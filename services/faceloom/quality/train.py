@@ -24,7 +24,7 @@ from faceloom.quality.network import HEAD_CHANNELS, MixNetS
 from faceloom.quality.pretrain import KEEP, normalise
 from faceloom.quality.tutor import FEATURES, SIDE, Tutor
 from faceloom.quality.views import augment, resize
-from faceloom.segmentation.training import (
+from faceloom.training import (
     Run,
     contact_sheet,
     file_digest,

@@ -13,7 +13,7 @@ from faceloom.segmentation import labels as label_maps
 from faceloom.segmentation.focus import look_twice
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.scenes import Grounds, compose
-from faceloom.segmentation.training import contact_sheet, upscale, write_atomically
+from faceloom.training import contact_sheet, upscale, write_atomically
 
 SIDE = 256
 HELD_OUT = 400

@@ -12,7 +12,7 @@ from faceloom.common.v1 import image_pb2
 from faceloom.runtime.handler import Handler, Work
 from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.segmentation.focus import look_twice
-from faceloom.segmentation.labels import BISENET_TO_CELEBA, CLASS_NAMES, encode_png
+from faceloom.segmentation.labels import CELEBA_TO_BISENET, CLASS_NAMES, encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.v1 import segmentation_pb2 as pb
 from faceloom.store.model import open_model
@@ -61,15 +61,19 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
     def _label(self, pixels: Pixels) -> Pixels:
         """[H, W, 3] -> [H, W]. A small face in a large picture gets a second look."""
         image = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
-        labels = look_twice(self._scores, image)[0].argmax(0).to(torch.uint8).cpu().numpy()
-        return BISENET_TO_CELEBA[labels] if self._options["order"] == "bisenet" else labels
+        return look_twice(self._scores, image)[0].argmax(0).to(torch.uint8).cpu().numpy()
 
     def _scores(self, image: Tensor) -> Tensor:
-        """[1, 3, H, W] in [0, 1] -> class scores of that size. The network works at its own size; its
-        scores, not its labels, are brought back, so that edges stay smooth."""
+        """[1, 3, H, W] in [0, 1] -> class scores of that size, in CelebAMask-HQ's order.
+
+        The network works at its own size; its scores, not its labels, are brought back, so that edges
+        stay smooth.
+        """
         side = self._options["side"]
         x = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
         scores = self._network((x - self._mean) / self._std)
+        if self._options["order"] == "bisenet":
+            scores = scores[:, CELEBA_TO_BISENET.tolist()]
         return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from faceloom.generator.teacher import Z_DIM, load_teacher
 from faceloom.segmentation.face_mesh import Measurements
-from faceloom.segmentation.training import write_atomically
+from faceloom.training import write_atomically
 
 
 def sample_faces(teacher: Path, out: Path, count: int = 8000) -> None:

@@ -30,7 +30,7 @@ from faceloom.segmentation.evaluate import (
 )
 from faceloom.segmentation.network import BiSeNet
 from faceloom.segmentation.scenes import Grounds, compose
-from faceloom.segmentation.training import Run, file_digest, save_model
+from faceloom.training import Run, file_digest, save_model
 
 LICENCE = "MIT"
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.segmentation.scenes import Grounds, Scenes, compose
-from faceloom.segmentation.training import contact_sheet, upscale, write_atomically
 from faceloom.sketch.classical import xdog
 from faceloom.sketch.network import SketchSimplification, apply_levels, luminance, normalise
+from faceloom.training import contact_sheet, upscale, write_atomically
 
 SIDE = 256
 HELD_OUT = 200

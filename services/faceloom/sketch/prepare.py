@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from faceloom.segmentation.face_mesh import Measurements
-from faceloom.segmentation.training import write_atomically
+from faceloom.training import write_atomically
 
 
 def draw_targets(faces: Path, mesh: Path, labels: Path, out: Path, count: int = 4000) -> None:

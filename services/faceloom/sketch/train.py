@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.segmentation.scenes import Grounds
-from faceloom.segmentation.training import Run, file_digest, save_model
 from faceloom.sketch.critic import Studio
 from faceloom.sketch.evaluate import (
     BLACK,
@@ -36,6 +35,7 @@ from faceloom.sketch.evaluate import (
     write_card_pictures,
 )
 from faceloom.sketch.network import SketchSimplification
+from faceloom.training import Run, file_digest, save_model
 
 # Scenes are composed at SIDE and trained on by random crops: the network sees no further than that
 # anyway, and more different faces an hour are worth more than whole ones.

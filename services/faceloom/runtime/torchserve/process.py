@@ -64,5 +64,9 @@ def torchserve_command(
         "TEMP": str(scratch),
         "LOG_LOCATION": str(folder / "logs"),
         "METRICS_LOCATION": str(folder / "logs"),
+        # Workers allocate the same large tensors for every batch: glibc keeps the memory instead of
+        # returning it to the kernel and faulting it in again.
+        "MALLOC_MMAP_THRESHOLD_": str(2**30),
+        "MALLOC_TRIM_THRESHOLD_": str(2**30),
     }
     return command, environment

@@ -1,4 +1,4 @@
-"""What the recipes of the perception models share: atomic files, resumable runs, moving averages,
+"""What the recipes share: atomic files, resumable runs, moving averages,
 the model folder, contact sheets."""
 
 import hashlib
