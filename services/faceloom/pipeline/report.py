@@ -167,7 +167,7 @@ def _timings(build: Mapping[str, Any]) -> str:
         return "<p>No timings were given.</p>"
     rows = "".join(
         f'<tr><td>{html.escape(stage)}</td><td class="number">{spent:.2f}</td></tr>'
-        for stage, spent in seconds.items()
+        for stage, spent in sorted(seconds.items(), key=lambda item: -item[1])
     )
     return (
         f"<p>Seconds by stage, summed over blocks. Stages of different blocks run at the same time, so they"
