@@ -17,11 +17,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then fsync and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     write(temporary)
+    temporary.chmod(0o644)  # safetensors creates files for their owner only
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(path)

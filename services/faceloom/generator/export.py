@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from faceloom.generator.files import write_atomically
 from faceloom.generator.network import Generator
 from faceloom.generator.sheets import save_sheet
+from faceloom.training import write_atomically
 
 MEAN_LATENT_SAMPLES = 100_000
 

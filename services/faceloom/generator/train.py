@@ -27,13 +27,13 @@ from torch.nn import functional as F
 
 from faceloom.generator.adversary import hinge
 from faceloom.generator.features import LiteFeatures
-from faceloom.generator.files import write_atomically
 from faceloom.generator.frechet import Judge, faces
 from faceloom.generator.objective import feature_l1, pyramid_l1
 from faceloom.generator.sheets import save_sheet
 from faceloom.generator.state import NETWORK, Run, update_average
 from faceloom.generator.steer import learn_verdict, steer
 from faceloom.generator.teacher import Teacher, load_teacher, unit_z
+from faceloom.training import write_atomically
 
 _HINT = 0.3
 _PSI_LOW = 0.4
