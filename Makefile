@@ -48,9 +48,9 @@ demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write
 bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
 	$(PYTHON) -m tests.bench
 
-train-tiny: $(STAMP) ## Make the tiny models again, into out/train; takes hours
+train-tiny: $(STAMP) ## Make the tiny models again, into out/train; takes about three hours
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e ".[train]"
-	model_store/tiny/recipe.sh out/train
+	$(MAKE) -j2 -f model_store/tiny/recipe.mk WORK=$(CURDIR)/out/train
 
 clean: ## Remove what was made
 	rm -rf out build $(VENV) .mypy_cache .ruff_cache .pytest_cache

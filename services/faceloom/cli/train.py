@@ -1,5 +1,5 @@
 """`faceloom train`: every step of the recipes that made the `tiny` models, in the order of
-model_store/tiny/recipe.sh. The steps that look at faces with MediaPipe are scripts of their own, because it
+model_store/tiny/recipe.mk. The steps that look at faces with MediaPipe are scripts of their own, because it
 does not live in one environment with the rest."""
 
 from collections.abc import Callable, Iterator
