@@ -22,7 +22,7 @@ def fake_service(**changes: Any) -> Service:
         "handler": "tests.fakes:EchoHandler",
         "port": 1,
         "max_items": 64,
-        "compute_batch": 4,
+        "compute_batch": {"cpu": 4, "cuda": 4},
         "max_batch": 4,
         "max_queue": 8,
         "max_seconds": 10,

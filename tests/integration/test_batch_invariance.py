@@ -45,7 +45,7 @@ def alone(handler: AnyHandler, name: str, numbers: range) -> dict[int, bytes]:
 @pytest.mark.parametrize("name", samples.METHODS)
 def test_an_item_does_not_depend_on_its_place_in_a_chunk(handler_of: HandlerOf, name: str) -> None:
     handler = handler_of(name)
-    size = max(2, handler.service.compute_batch)
+    size = max(2, handler.compute_batch)
     lonely = alone(handler, name, range(size))
 
     for turn in range(size):
@@ -59,7 +59,7 @@ def test_an_item_does_not_depend_on_how_many_are_asked_for(
     handler_of: HandlerOf, name: str
 ) -> None:
     handler = handler_of(name)
-    most = handler.service.compute_batch + 3
+    most = handler.compute_batch + 3
     lonely = alone(handler, name, range(most))
 
     for count in range(1, most + 1):
@@ -88,7 +88,7 @@ def test_a_call_does_not_depend_on_the_calls_it_is_coalesced_with(
 def test_different_inputs_give_different_outputs(handler_of: HandlerOf, name: str) -> None:
     # Without this, the tests of sameness would pass for a model that answers a constant.
     handler = handler_of(name)
-    work = handler.decode(samples.request(name, *range(handler.service.compute_batch)))
+    work = handler.decode(samples.request(name, *range(handler.compute_batch)))
     outputs = handler.predict(work.key, work.samples)
     other = handler.decode(samples.request(name, *range(100, 100 + len(outputs))))
     others = handler.predict(other.key, other.samples)
@@ -183,7 +183,7 @@ def test_a_trained_quality_network_does_not_see_the_place_in_a_chunk() -> None:
     with torch.no_grad():
         network(torch.randn(8, 3, 96, 96))
     ready_network(network, network.state_dict(), "cpu")
-    size = service("quality").compute_batch
+    size = service("quality").compute_batch.cpu
     pictures = torch.randn(4 * size, 3, 96, 96)
 
     with torch.inference_mode():

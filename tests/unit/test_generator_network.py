@@ -108,8 +108,11 @@ def shaken(seed: int = 0) -> Generator:
 
 
 @torch.no_grad()
-def test_equals_the_plain_implementation() -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_equals_the_plain_implementation(frozen: bool) -> None:
     net = shaken()
+    if frozen:
+        net.freeze()
     state = net.state_dict()
     z = 3 * torch.randn(3, 24)
     w = net.mapping(z)

@@ -220,7 +220,7 @@ CALLS = st.lists(
 def test_every_call_gets_exactly_its_own_answer(
     calls: list[tuple[list[int], float]], chunk: int
 ) -> None:
-    handler = EchoHandler(fake_service(compute_batch=chunk))
+    handler = EchoHandler(fake_service(compute_batch={"cpu": chunk, "cuda": 1}))
 
     outcomes = run(handler, *(call(*seeds, truncation_psi=psi) for seeds, psi in calls))
 

@@ -77,6 +77,7 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
         latent_avg = weights.pop("latent_avg")
         self._network = ready_network(Generator(**model.network), weights, device)
         self._network.latent_avg.copy_(latent_avg)
+        self._network.freeze()
         self._device = device
         self.model = model.info(device, processor(device))
 

@@ -107,21 +107,32 @@ class ModulatedConv2d(nn.Module):
         self.scale = 1.0 / math.sqrt(in_channel * kernel_size**2)
         self.demodulate = demodulate
         self.blur = Blur() if upsample else None
+        self._frozen: tuple[Tensor, Tensor] | None = None
+
+    def freeze(self) -> None:
+        """Compute what depends on the weights alone once; they may not change after that."""
+        kernel, energy = self._kernel()
+        self._frozen = kernel.contiguous(memory_format=torch.channels_last), energy.contiguous()
+
+    def _kernel(self) -> tuple[Tensor, Tensor]:
+        """The convolution's weight, and its energy between every two channels [I, O]."""
+        weight = self.weight[0] * self.scale
+        energy = weight.float().square().sum(dim=(2, 3)).t()
+        return weight if self.blur is None else weight.transpose(0, 1), energy
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.modulation(w)
-        weight = self.weight[0] * self.scale
+        kernel, energy = self._frozen or self._kernel()
         x = x * style[:, :, None, None].to(x.dtype)
         if self.blur is None:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+            x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
         else:
-            x = self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            x = self.blur(F.conv_transpose2d(x, kernel, stride=2))
         if not self.demodulate:
             return x
         # the norm of what the per-sample weights would have been; half precision would overflow
         with torch.autocast(x.device.type, enabled=False):
-            energy = style.float().square() @ weight.float().square().sum(dim=(2, 3)).t()
-            factor = torch.rsqrt(energy + 1e-8)
+            factor = torch.rsqrt(style.float().square() @ energy + 1e-8)
         return x * factor[:, :, None, None].to(x.dtype)
 
 

@@ -16,7 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from faceloom.generator.layers import ConstantInput, EqualLinear, PixelNorm, StyledConv, ToRGB
+from faceloom.generator.layers import (
+    ConstantInput,
+    EqualLinear,
+    ModulatedConv2d,
+    PixelNorm,
+    StyledConv,
+    ToRGB,
+)
 
 # By name, or one tensor [N, 1, s, s] per noise layer.
 Noise = Literal["const", "random", "none"] | Sequence[Tensor]
@@ -82,6 +89,12 @@ class Generator(nn.Module):
             self.noises.register_buffer(f"noise_{i}", torch.randn(1, 1, side, side))
         # upstream keeps the mean latent beside the state dict, not in it
         self.register_buffer("latent_avg", torch.zeros(style_dim), persistent=False)
+
+    def freeze(self) -> None:
+        """Compute once what depends on the weights alone, for inference; they may not change after that."""
+        for module in self.modules():
+            if isinstance(module, ModulatedConv2d):
+                module.freeze()
 
     def mapping(self, z: Tensor) -> Tensor:
         """z [N, style_dim], any scale (it is normalised) -> w [N, style_dim]."""

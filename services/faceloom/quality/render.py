@@ -20,10 +20,9 @@ def make_faces(generator: Path, seeds: Sequence[int], psis: Sequence[float]) -> 
 
     The service's own handler makes them, so the pixels are those that clients get.
     """
-    description = service("generator")
-    handler = description.new_handler()
+    handler = service("generator").new_handler()
     handler.load(generator, "cpu")
-    size = description.compute_batch
+    size = handler.compute_batch
     faces: dict[int, NDArray[np.uint8]] = {}
     for psi in set(psis):
         wanted = [i for i, other in enumerate(psis) if other == psi]

@@ -74,7 +74,7 @@ class Handler(ABC, Generic[Req, S, Out]):
 
     @abstractmethod
     def predict(self, key: Hashable, samples: Sequence[S]) -> Sequence[Out]:
-        """One output per sample; there are always `service.compute_batch` of them."""
+        """One output per sample; there are always `compute_batch` of them."""
 
     @abstractmethod
     def encode(self, request: Req, outputs: Sequence[Out]) -> Message:
@@ -83,6 +83,12 @@ class Handler(ABC, Generic[Req, S, Out]):
     @abstractmethod
     def sample_request(self) -> Req:
         """The smallest request, for warming up."""
+
+    @property
+    def compute_batch(self) -> int:
+        """How many samples `predict` gets, always, on the device the model is loaded on."""
+        sizes = self.service.compute_batch
+        return sizes.cuda if self.model.device == "cuda" else sizes.cpu
 
     def check_version(self, wanted: str) -> None:
         """Refuses a request for another version of the model.
@@ -190,7 +196,7 @@ def _predict(handler: AnyHandler, calls: dict[int, _Call]) -> dict[int, Exceptio
             groups[call.work.key].append((index, position))
 
     errors: dict[int, Exception] = {}
-    size = handler.service.compute_batch
+    size = handler.compute_batch
     for key, places in groups.items():
         while places := _alive(places, calls, errors):
             chunk, places = places[:size], places[size:]
@@ -215,7 +221,7 @@ def _predict_chunk(
     handler: AnyHandler, key: Hashable, chunk: list[tuple[int, int]], calls: dict[int, _Call]
 ) -> None:
     samples = [calls[index].work.samples[position] for index, position in chunk]
-    padding = [samples[-1]] * (handler.service.compute_batch - len(samples))
+    padding = [samples[-1]] * (handler.compute_batch - len(samples))
     outputs = handler.predict(key, samples + padding)
     for (index, position), output in zip(chunk, outputs, strict=False):
         calls[index].outputs[position] = output

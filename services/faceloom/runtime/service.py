@@ -23,6 +23,15 @@ PACKAGE = Path(__file__).parents[1]
 MAX_MESSAGE_BYTES = 16 * 2**20
 
 
+class ComputeBatch(BaseModel):
+    """How many samples a network computes at a time, by kind of device."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: PositiveInt
+    cuda: PositiveInt
+
+
 class Service(BaseModel):
     """One model service. The fields are explained in the `service.toml` files."""
 
@@ -34,7 +43,7 @@ class Service(BaseModel):
     handler: str
     port: int
     max_items: PositiveInt
-    compute_batch: PositiveInt
+    compute_batch: ComputeBatch
     max_batch: PositiveInt
     max_queue: PositiveInt
     max_seconds: PositiveFloat
