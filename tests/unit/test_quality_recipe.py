@@ -74,6 +74,17 @@ def test_label_file_is_read_in_order(tmp_path: Path) -> None:
     assert data.keep.tolist() == [True, False, True, False]
     assert data.held_out.tolist() == [False, False, True, True]
     assert data.faces.shape == (4, 3, 8, 8) and data.generator == "abc"
+    assert data.share.tolist() == [1, 0, 1, 0] and data.random.all()
+
+
+def test_shares_and_scored_faces_are_told_apart(tmp_path: Path) -> None:
+    scored = {"seed": 9, "psi": 0.7, "label": "keep", "split": "train", "share": 0.667}
+    data = Labelled.load(*write_labels(tmp_path, [*rows(), scored | {"drawn": "scored"}], 5))
+    assert data.share[4] == 0.667 and data.random.tolist() == [True] * 4 + [False]
+
+    held_out = scored | {"drawn": "scored", "split": "heldout"}
+    with pytest.raises(ValueError, match="drawn at random"):
+        Labelled.load(*write_labels(tmp_path, [*rows(), held_out], 5))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The label file: what people said about generated faces.
 
 JSON lines: a header with `generator` (digest of the model whose faces were looked at), then one
-object per face with `seed`, `psi`, `label` (keep | reject) and `split` (train | heldout).
+object per face with `seed`, `psi`, `label` (keep | reject) and `split` (train | heldout), and, if
+they apply, `share` (of several labellers who kept it; `label` is their majority) and `drawn`
+(random, or scored: looked at because an earlier filter gave it a high score).
 """
 
 import json
@@ -16,11 +18,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Labelled:
-    """Faces uint8 [N,3,H,W], whether a person kept them, whether they are held out."""
+    """Faces uint8 [N,3,H,W], whether people kept them, the share that did, whether they are held out,
+    whether they were drawn at random."""
 
     faces: Tensor
     keep: NDArray[np.bool_]
+    share: NDArray[np.float64]
     held_out: NDArray[np.bool_]
+    random: NDArray[np.bool_]
     generator: str
 
     @staticmethod
@@ -40,8 +45,12 @@ class Labelled:
                 raise ValueError(f"{labels}: not a label and split: {row}")
         keep = np.array([row["label"] == "keep" for row in rows])
         held_out = np.array([row["split"] == "heldout" for row in rows])
-        for part in (keep[held_out], keep[~held_out]):
+        random = np.array([row.get("drawn", "random") == "random" for row in rows])
+        share = np.array([float(row.get("share", row["label"] == "keep")) for row in rows])
+        if (held_out & ~random).any():
+            raise ValueError(f"{labels}: held-out faces have to be drawn at random")
+        for part in (keep[held_out], keep[~held_out & random]):
             if not part.any() or part.all():
                 raise ValueError(f"{labels}: both splits need kept and rejected faces")
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-        return Labelled(pixels, keep, held_out, header["generator"])
+        return Labelled(pixels, keep, share, held_out, random, header["generator"])

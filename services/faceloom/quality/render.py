@@ -51,7 +51,7 @@ def render_labelled(labels: Path, generator: Path, out: Path) -> None:
     save_faces(out, make_faces(generator, [r["seed"] for r in rows], [r["psi"] for r in rows]))
 
 
-def render_unlabelled(generator: Path, out: Path, count: int = 8000) -> None:
+def render_unlabelled(generator: Path, out: Path, count: int = 16_000) -> None:
     """`count` faces into a .npy: three quarters at psi 0.7, the rest at 1, as in the label file."""
     seeds = range(UNSEEN_SEED, UNSEEN_SEED + count)
     save_faces(out, make_faces(generator, seeds, [1.0 if i % 4 == 3 else 0.7 for i in seeds]))
