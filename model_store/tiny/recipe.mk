@@ -67,5 +67,5 @@ $(WORK)/features.done: $(WORK)/faces.npy
 # The labels belong to the faces of the generator in this repository: a generator that was trained again
 # needs labels of its own.
 $(STORE)/quality/model.json: $(HERE)/quality/labels.jsonl $(WORK)/features.done
-	faceloom train quality --labels $< --generator $(HERE)/generator \
+	faceloom train quality-from-scratch --labels $< --generator $(HERE)/generator \
 	  --features $(WORK)/features.pt --run $(WORK)/quality --out $(@D)

@@ -4,13 +4,20 @@ does not live in one environment with the rest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 
+from faceloom.cli.options import AsJson, print_result
 from faceloom.runtime.errors import UsageError
+from faceloom.store.model import open_model, replace_model
+from faceloom.store.profile import model_folder
+
+if TYPE_CHECKING:
+    from faceloom.quality.finetune import Comparison
 
 app = typer.Typer(help="Train the models.", no_args_is_help=True)
 
@@ -143,7 +150,7 @@ def quality_features(faces: Faces, checkpoint: Checkpoint) -> None:
 
 
 @app.command()
-def quality(
+def quality_from_scratch(
     labels: Annotated[
         Path, typer.Option(help="JSON lines: generator, then seed, psi, label, split.")
     ],
@@ -154,10 +161,10 @@ def quality(
     run: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from it.")],
     out: ModelFolder,
 ) -> None:
-    """Train the quality network on a person's choices among the generator's faces.
+    """Train the quality network on people's choices among the generator's faces.
 
-    Example: [bold]faceloom train quality --labels labels.jsonl --features features.pt --generator g --run q
-    --out quality[/bold]
+    Example: [bold]faceloom train quality-from-scratch --labels labels.jsonl --features features.pt
+    --generator g --run q --out quality[/bold]
     """
     from faceloom.quality.render import render_labelled, render_unlabelled
     from faceloom.quality.train import train
@@ -173,6 +180,58 @@ def quality(
             train(labels, labelled, unlabelled, out, run / "checkpoint.pt", features, progress=tell)
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from None
+
+
+@app.command()
+def quality(
+    labels: Annotated[
+        Path, typer.Option(help="JSON lines: id of a face, and label keep or reject.")
+    ],
+    dataset: Annotated[Path, typer.Option(help="The dataset the ids are of.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; OUT/model is the new model.")],
+    precision: Annotated[
+        float, typer.Option(help="Wanted share of keeps among the accepted.")
+    ] = 0.9,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of 32 views.")] = 400,
+    store: Annotated[
+        bool, typer.Option("--store", help="Put it in the model store if it beats the one there.")
+    ] = False,
+    profile: Annotated[str, typer.Option(help="Whose quality model to start from.")] = "tiny",
+    as_json: AsJson = False,
+) -> None:
+    """Teach the quality network your taste: fine-tune it on labelled faces of a dataset, and compare it with
+    the one in the store on faces that neither has seen.
+
+    Example: [bold]faceloom train quality --labels labels.jsonl --dataset out/faces --out out/taste[/bold]
+    """
+    from faceloom.quality.choices import read_choices
+    from faceloom.quality.finetune import fine_tune
+
+    if not 0 < precision < 1:
+        raise UsageError(f"--precision is {precision}; give a share between 0 and 1")
+    there = model_folder(profile, "quality")
+    choices = read_choices(labels, dataset, model_folder(profile, "generator"))
+    out.mkdir(parents=True, exist_ok=True)
+    with _progress("quality") as tell:
+        comparison = fine_tune(
+            choices, open_model(there), out / "model", out / "checkpoint.pt",
+            steps=steps, precision=precision, progress=tell,
+        )  # fmt: skip
+    stored = store and comparison.better
+    if stored:
+        replace_model(out / "model", there)
+    report = asdict(comparison) | {"better": comparison.better, "stored": stored}
+    print_result(report, as_json, _comparison_table(comparison, out / "model", stored))
+
+
+def _comparison_table(comparison: "Comparison", model: Path, stored: bool) -> str:
+    rows = [("on held-out faces", "old", "new")]
+    old, new = asdict(comparison.old), asdict(comparison.new)
+    rows += [(name.replace("_", " "), f"{old[name]:.3f}", f"{new[name]:.3f}") for name in old]
+    lines = [f"{name:<28}{before:>8}{after:>8}" for name, before, after in rows]
+    verdict = "better than" if comparison.better else "not better than"
+    place = "and in the store now" if stored else f"in {model}"
+    return "\n".join([*lines, f"{verdict} the old one by AUC; {place}"])
 
 
 @contextmanager

@@ -14,19 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceloom.generator.features import LiteFeatures
-from faceloom.quality.network import HEAD_CHANNELS, IMAGENET_MEAN, IMAGENET_STD, MixNetS
-from faceloom.quality.tutor import FEATURES, SIDE, pooled_features
-from faceloom.quality.views import augment, spoil
+from faceloom.quality.calibration import normalise
+from faceloom.quality.network import HEAD_CHANNELS, MixNetS
+from faceloom.quality.tutor import FEATURES, pooled_features
+from faceloom.quality.views import SIDE, augment, spoil
 from faceloom.training import Run
-
-KEEP = 1  # class index of "keep", and of "intact" here
-
-
-def normalise(images: Tensor) -> Tensor:
-    """[N,3,H,W] in [0,1] -> network input."""
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 class Pupil(nn.Module):

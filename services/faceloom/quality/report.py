@@ -1,11 +1,9 @@
-"""How good the filter is, on labels it has not seen: precision, recall, AUC and calibration, in numpy,
-and the reliability diagram, in Pillow."""
+"""How good the filter is, on labels it has not seen: precision, recall, AUC and calibration, in numpy."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -75,37 +73,3 @@ def calibration_bins(scores: Floats, keep: Bools) -> list[dict[str, float]]:
 def expected_calibration_error(bins: list[dict[str, float]]) -> float:
     total = sum(b["count"] for b in bins)
     return sum(b["count"] * abs(b["mean_score"] - b["kept_share"]) for b in bins) / total
-
-
-def reliability_diagram(bins: list[dict[str, float]], side: int = 420) -> Image.Image:
-    """Kept share against mean score; a calibrated filter lies on the diagonal. Bars below show how
-    many faces each bin holds."""
-    margin, base = 46, 60
-    image = Image.new("RGB", (side + margin + 14, side + margin + base + 14), "white")
-    draw = ImageDraw.Draw(image)
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return margin + x * side, 14 + (1 - y) * side
-
-    for tenth in range(0, 11, 2):
-        value = tenth / 10
-        draw.line([at(value, 0), at(value, 1)], fill=(232, 232, 232))
-        draw.line([at(0, value), at(1, value)], fill=(232, 232, 232))
-        x, y = at(value, 0)
-        draw.text((x, y + 6), f"{value:.1f}", fill="black", anchor="mt")
-        x, y = at(0, value)
-        draw.text((x - 6, y), f"{value:.1f}", fill="black", anchor="rm")
-    draw.rectangle([at(0, 1), at(1, 0)], outline="black")
-    draw.line([at(0, 0), at(1, 1)], fill=(150, 150, 150), width=2)
-    points = [at(b["mean_score"], b["kept_share"]) for b in bins]
-    draw.line(points, fill=(31, 119, 180), width=3)
-    most = max(b["count"] for b in bins)
-    floor = image.height - 4
-    for (x, y), b in zip(points, bins, strict=True):
-        draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill=(31, 119, 180))
-        draw.rectangle(
-            [x - 9, floor - (base - 24) * b["count"] / most, x + 9, floor], fill="silver"
-        )
-    draw.text((margin + side / 2, 14 + side + 22), "mean score", fill="black", anchor="mt")
-    draw.text((margin + 8, 22), "share kept by a person", fill="black")
-    return image

@@ -10,29 +10,33 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.quality import report as reports
+from faceloom.quality.calibration import (
+    KEEP,
+    NETWORK,
+    classifier_of,
+    normalise,
+    platt,
+    scores_by,
+    sigmoid,
+)
 from faceloom.quality.labels import Labelled
-from faceloom.quality.network import HEAD_CHANNELS, MixNetS
-from faceloom.quality.pretrain import KEEP, normalise
-from faceloom.quality.tutor import SIDE, Tutor
-from faceloom.quality.views import augment, resize
+from faceloom.quality.network import MixNetS
+from faceloom.quality.pictures import write_card_pictures
+from faceloom.quality.tutor import Tutor
+from faceloom.quality.views import SIDE, augment
 from faceloom.training import (
     Run,
-    contact_sheet,
     file_digest,
     save_model,
-    write_atomically,
 )
 
-NETWORK: dict[str, Any] = {"num_classes": 2}
 LICENCE = "MIT"
 
 
@@ -71,49 +75,6 @@ def distil(
         tell((step + 1) * batch, loss.item())
     network.load_state_dict(run.average)
     return network.eval()
-
-
-@torch.inference_mode()
-def scores_by(network: MixNetS, faces: Tensor) -> NDArray[np.float64]:
-    """All outputs for uint8 faces [N,3,H,W]."""
-    parts = [network(normalise(resize(part, SIDE))) for part in torch.split(faces, 16)]
-    return torch.cat(parts).double().numpy()
-
-
-def platt(margin: NDArray[np.float64], keep: NDArray[np.bool_]) -> tuple[float, float]:
-    """Scale and shift for which sigmoid(scale * margin + shift) is calibrated (Platt 1999)."""
-    x, y = torch.from_numpy(margin), torch.from_numpy(keep).double()
-    # Platt's targets keep a few dozen labels from being trusted to infinity.
-    y = torch.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
-    parameters = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(parameters[0] * x + parameters[1], y)
-        torch.autograd.backward(loss)
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    scale, shift = parameters.detach().tolist()
-    return scale, shift
-
-
-def classifier_of(network: MixNetS, head: int, scale: float, shift: float) -> MixNetS:
-    """The two-class network whose softmax is the calibrated score of that head: Platt's correction
-    goes into the logit of "keep", the logit of "reject" is 0."""
-    state = network.state_dict()
-    weight, bias = torch.zeros(2, HEAD_CHANNELS), torch.zeros(2)
-    weight[KEEP] = scale * state["classifier.weight"][head]
-    bias[KEEP] = scale * state["classifier.bias"][head] + shift
-    result = MixNetS(**NETWORK)
-    result.load_state_dict(state | {"classifier.weight": weight, "classifier.bias": bias})
-    # What is measured is what will be stored.
-    return result.half().float().eval()
-
-
-def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-x))
 
 
 def train(
@@ -232,16 +193,3 @@ def sources(labels: Path, faces: Path) -> list[dict[str, str]]:
             "license": "Apache-2.0", "use": "ImageNet features, of the tutor and foretold by the pupil",
         },
     ]  # fmt: skip
-
-
-def write_card_pictures(
-    faces: Tensor, scores: NDArray[np.float64], bins: list[dict[str, float]], folder: Path
-) -> None:
-    """Reliability diagram, and held-out faces from the highest score to the lowest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    diagram = reports.reliability_diagram(bins)
-    write_atomically(folder / "calibration.png", lambda path: diagram.save(path, "PNG"))
-    count = min(len(scores), 96)
-    ranked = np.argsort(-scores)[np.linspace(0, len(scores) - 1, count).astype(int)]
-    sheet = contact_sheet([faces[i].permute(1, 2, 0).numpy() for i in ranked], columns=12)
-    write_atomically(folder / "ranked.png", lambda path: sheet.save(path, "PNG", optimize=True))

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.generator.features import SCALES, LiteFeatures
-from faceloom.quality.views import resize
+from faceloom.quality.views import SIDE, resize
 
-SIDE = 96
 FEATURES = 2 * sum(SCALES)
 # Faces lie where faces lie, so what a cell shows is an eye, or a corner of the mouth.
 CELLS = 6

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# What the filter looks at, in pixels a side.
+SIDE = 96
+
 
 def uniform(count: int, low: float, high: float, rng: torch.Generator) -> Tensor:
     return torch.rand(count, 1, 1, 1, generator=rng) * (high - low) + low

@@ -6,6 +6,7 @@ model.json   service, name, version, network (constructor arguments), options (w
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,27 @@ def open_model(folder: Path) -> Model:
             f" {model.weights.sha256}"
         )
     return model
+
+
+def replace_model(new: Path, folder: Path) -> None:
+    """Puts a copy of the model folder `new` where `folder` is, with all that belongs to it.
+
+    Services that run keep the model they have loaded.
+
+    Raises:
+        BrokenModel: `new` is not a model.
+    """
+    open_model(new)
+    coming, going = (folder.with_name(f".{folder.name}.{part}") for part in ("new", "old"))
+    if going.exists() and not folder.exists():
+        # An earlier replacement was killed between its two renames.
+        going.rename(folder)
+    for left_behind in (coming, going):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    shutil.copytree(new, coming)
+    folder.rename(going)
+    coming.rename(folder)
+    shutil.rmtree(going)
 
 
 def file_sha256(path: Path) -> str:

@@ -35,7 +35,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         means = x.mean((2, 3), keepdim=True)
-        return x * self.fc2(self.fc1(means).relu()).sigmoid()
+        gate: Tensor = self.fc2(self.fc1(means).relu()).sigmoid()
+        return x * gate
 
 
 class BottleneckIRSE(nn.Module):
