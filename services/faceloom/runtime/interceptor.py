@@ -20,6 +20,9 @@ from faceloom.runtime.metrics import RpcMetrics
 
 log = logging.getLogger(__name__)
 
+# The longest a call is on its way, for telling a missed deadline from a change of mind.
+_TRANSIT_SECONDS = 0.1
+
 # Probes and tools come often and are not the service's work.
 _UNCOUNTED = ("/grpc.health.", "/grpc.reflection.")
 
@@ -90,7 +93,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             code = error.code
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
+            late = _deadline_passed(context)
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except Exception as bug:
             code = grpc.StatusCode.INTERNAL
@@ -102,3 +106,10 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.in_flight.dec()
             self._metrics.seconds.labels(*labels).observe(time.perf_counter() - started)
             self._metrics.handled.labels(*labels, code.name).inc()
+
+
+def _deadline_passed(context: Any) -> bool:
+    """Whether a cancelled call ran out of time. The client's clock started first, so its goodbye often
+    comes a moment before the deadline passes here."""
+    remaining = context.time_remaining()
+    return remaining is not None and remaining < _TRANSIT_SECONDS
