@@ -25,7 +25,7 @@ from faceloom.quality.calibration import (
 from faceloom.quality.choices import Choices
 from faceloom.quality.network import MixNetS
 from faceloom.quality.pictures import write_card_pictures
-from faceloom.quality.views import augment
+from faceloom.quality.views import GENTLE, augment
 from faceloom.store.model import Model
 from faceloom.store.torch_model import load_weights
 from faceloom.training import Run, save_model
@@ -139,7 +139,7 @@ def _learn(
         chosen = torch.cat(
             [rows[torch.randint(len(rows), (BATCH // 2,), generator=run.rng)] for rows in kinds]
         )
-        margins = network(normalise(augment(faces[chosen], side, run.rng)))[:, 0]
+        margins = network(normalise(augment(faces[chosen], side, run.rng, GENTLE)))[:, 0]
         loss = F.binary_cross_entropy_with_logits(margins, answers)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 # What the filter looks at, in pixels a side.
 SIDE = 96
+# Strength of changes that leave a face worth what it was.
+GENTLE = 0.35
 
 
 def uniform(count: int, low: float, high: float, rng: torch.Generator) -> Tensor:
@@ -19,30 +21,33 @@ def resize(faces: Tensor, side: int) -> Tensor:
     ).clamp(0, 1)
 
 
-def augment(faces: Tensor, side: int, rng: torch.Generator) -> Tensor:
+def augment(faces: Tensor, side: int, rng: torch.Generator, strength: float = 1.0) -> Tensor:
     """uint8 [N,3,H,W] -> [N,3,side,side] in [0,1]: mirrored, moved a little, other light and colour.
 
-    Focus changes only a little, because a blurred face is one that the filter should reject.
+    Focus changes only a little, because a blurred face is one that the filter should reject. Light and
+    colour are among what people judge, so a view that keeps its face's label needs a low `strength`.
     """
     count = len(faces)
     images = resize(faces, side)
-    angle = 0.09 * torch.randn(count, generator=rng)
-    zoom = torch.exp(0.05 * torch.randn(count, generator=rng))
+    angle = strength * 0.09 * torch.randn(count, generator=rng)
+    zoom = torch.exp(strength * 0.05 * torch.randn(count, generator=rng))
     sign = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
-    shift = 0.05 * torch.randn(2, count, generator=rng)
+    shift = strength * 0.05 * torch.randn(2, count, generator=rng)
     rows = (
         torch.stack([sign * zoom * angle.cos(), -zoom * angle.sin(), shift[0]], -1),
         torch.stack([sign * zoom * angle.sin(), zoom * angle.cos(), shift[1]], -1),
     )
     grid = F.affine_grid(torch.stack(rows, 1), [count, 3, side, side], align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    images = images.clamp(1e-3, 1) ** torch.exp(0.2 * torch.randn(count, 1, 1, 1, generator=rng))
-    images = images * (1 + 0.06 * torch.randn(count, 3, 1, 1, generator=rng))
+    images = images.clamp(1e-3, 1) ** torch.exp(
+        strength * 0.2 * torch.randn(count, 1, 1, 1, generator=rng)
+    )
+    images = images * (1 + strength * 0.06 * torch.randn(count, 3, 1, 1, generator=rng))
     grey = images.mean(1, keepdim=True)
-    images = grey + (images - grey) * uniform(count, 0.7, 1.3, rng)
+    images = grey + (images - grey) * (1 + strength * uniform(count, -0.3, 0.3, rng))
     soft = F.interpolate(F.avg_pool2d(images, 2), side, mode="bilinear", align_corners=False)
-    images = images + uniform(count, -0.35, 0.35, rng) * (images - soft)
-    return (images + 0.01 * torch.randn(images.shape, generator=rng)).clamp(0, 1)
+    images = images + strength * uniform(count, -0.35, 0.35, rng) * (images - soft)
+    return (images + strength * 0.01 * torch.randn(images.shape, generator=rng)).clamp(0, 1)
 
 
 def spoil(images: Tensor, rng: torch.Generator) -> Tensor:
