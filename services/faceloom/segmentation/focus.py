@@ -1,8 +1,9 @@
 """A second look: where in the picture the face is, when it is too small to be read in one pass.
 
 The network works at one size, so in a picture that shows a person from the waist up, an eye is two
-cells of its output. The first pass finds the face; the handler then runs the network on this box
-and puts the scores back in.
+cells of its output. The first pass says where skin may be, coarsely: an orange suit is skin to it,
+too. The network then looks at these places, and the scores of the one that shows most of a face are
+put back in.
 """
 
 from collections.abc import Callable
@@ -14,12 +15,11 @@ from torch import Tensor
 
 from faceloom.segmentation.labels import CLASS_NAMES, LabelMap
 
-FACE_CLASSES = tuple(
+PARTS = tuple(
     CLASS_NAMES.index(name)
-    for name in (
-        "skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip",
-    )
-)  # fmt: skip
+    for name in ("nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
+)
+FACE_CLASSES = (CLASS_NAMES.index("skin"), *PARTS)
 BACKGROUND, CLOTH = CLASS_NAMES.index("background"), CLASS_NAMES.index("cloth")
 CELLS = 64
 # Of the box's side: what the face takes of it in the pictures the network knows best.
@@ -28,11 +28,18 @@ FACE_SHARE = 0.42
 LARGEST = 0.8
 # Fewer face cells than this are not a face.
 LEAST_CELLS = 8
+# Places that are looked at, the largest first.
+MOST_PLACES = 3
+# A part that takes less of what is looked at is a speck; with fewer parts it is not a face.
+LEAST_SHARE = 0.001
+LEAST_PARTS = 4
+
+Box = tuple[int, int, int, int]
 
 
-def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest 4-connected piece of a small mask (all false if it is)."""
-    best = np.zeros_like(mask)
+def pieces(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The 4-connected pieces of a small mask, the largest first."""
+    found = []
     rest = mask.copy()
     while rest.any():
         piece = np.zeros_like(mask)
@@ -47,35 +54,47 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
             if (grown == piece).all():
                 break
             piece = grown
-        if piece.sum() > best.sum():
-            best = piece
+        found.append(piece)
         rest &= ~piece
-    return best
+    return sorted(found, key=lambda piece: -int(piece.sum()))
 
 
-def face_box(labels: LabelMap) -> tuple[int, int, int, int] | None:
-    """The square (left, top, right, bottom) in pixels of [H,W] to look at again, clipped to the
-    picture; None if the face fills enough of it already or there is none."""
+def parts_seen(labels: LabelMap) -> int:
+    """How many of a face's eight parts [H,W] shows."""
+    return sum(bool((labels == part).mean() >= LEAST_SHARE) for part in PARTS)
+
+
+def face_boxes(labels: LabelMap) -> list[Box]:
+    """The squares (left, top, right, bottom) in pixels of [H,W] where a face may be, clipped to the
+    picture; none if there is no skin, or if a face fills enough of the picture already."""
     height, width = labels.shape
     rows = (np.arange(CELLS) + 0.5) * height / CELLS
     columns = (np.arange(CELLS) + 0.5) * width / CELLS
     small = labels[rows.astype(int)[:, None], columns.astype(int)[None]]
-    piece = largest_piece(np.isin(small, FACE_CLASSES))
-    if piece.sum() < LEAST_CELLS:
-        return None
-    occupied_rows, occupied_columns = np.flatnonzero(piece.any(1)), np.flatnonzero(piece.any(0))
-    top, bottom = rows[occupied_rows[[0, -1]]]
-    left, right = columns[occupied_columns[[0, -1]]]
-    side = max(right - left, bottom - top) / FACE_SHARE
-    if side > LARGEST * min(height, width):
-        return None
-    # Hair reaches further up than the neck reaches down, so the box sits a little higher.
-    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2 - 0.08 * side
+    boxes = []
+    for piece in pieces(np.isin(small, FACE_CLASSES))[:MOST_PLACES]:
+        if piece.sum() < LEAST_CELLS:
+            break
+        occupied_rows, occupied_columns = np.flatnonzero(piece.any(1)), np.flatnonzero(piece.any(0))
+        top, bottom = rows[occupied_rows[[0, -1]]]
+        left, right = columns[occupied_columns[[0, -1]]]
+        side = max(right - left, bottom - top) / FACE_SHARE
+        if side <= LARGEST * min(height, width):
+            # Hair reaches further up than the neck reaches down, so the box sits a little higher.
+            centre = ((left + right) / 2, (top + bottom) / 2 - 0.08 * side)
+            boxes.append(_square(centre, side, labels.shape))
+        elif parts_seen(labels) >= LEAST_PARTS:
+            return []
+    return boxes
+
+
+def _square(centre: tuple[float, float], side: float, shape: tuple[int, ...]) -> Box:
+    x, y = centre
     return (
-        max(0, round(centre_x - side / 2)),
-        max(0, round(centre_y - side / 2)),
-        min(width, round(centre_x + side / 2)),
-        min(height, round(centre_y + side / 2)),
+        max(0, round(x - side / 2)),
+        max(0, round(y - side / 2)),
+        min(shape[1], round(x + side / 2)),
+        min(shape[0], round(y + side / 2)),
     )
 
 
@@ -87,11 +106,15 @@ def look_twice(look: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     coarse for parts of a face, whatever is not background counts as cloth.
     """
     probabilities = look(image).softmax(1)
-    box = face_box(probabilities[0].argmax(0).to(torch.uint8).cpu().numpy())
-    if box is None:
+    boxes = face_boxes(_labels(probabilities))
+    looks = [
+        look(image[..., top:bottom, left:right]).softmax(1) for left, top, right, bottom in boxes
+    ]
+    parts = [parts_seen(_labels(close)) for close in looks]
+    if max(parts, default=0) < LEAST_PARTS:
         return probabilities
-    left, top, right, bottom = box
-    close = look(image[..., top:bottom, left:right]).softmax(1)
+    best = parts.index(max(parts))
+    close, (left, top, right, bottom) = looks[best], boxes[best]
     height, width = image.shape[2:]
     weight_y = _fade(top, bottom, height).to(close).view(1, 1, -1, 1)
     weight_x = _fade(left, right, width).to(close).view(1, 1, 1, -1)
@@ -100,6 +123,10 @@ def look_twice(look: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     result[:, CLOTH] = 1 - probabilities[:, BACKGROUND]
     result[..., top:bottom, left:right].lerp_(close, weight_y * weight_x)
     return result
+
+
+def _labels(probabilities: Tensor) -> LabelMap:
+    return probabilities[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
 def _fade(start: int, end: int, limit: int) -> Tensor:
