@@ -84,7 +84,7 @@ def train(
     out: Path,
     checkpoint: Path,
     pretrained: Path | None = None,
-    images: int = 120_000,
+    images: int = 72_000,
     batch: int = 32,
     rate: float = 1.5e-3,
     precision: float = 0.9,
