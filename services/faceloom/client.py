@@ -16,6 +16,7 @@ from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.channel import ChannelCaller
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
+from faceloom.translator.v1 import translator_pb2
 
 
 class Caller(Protocol):
@@ -98,3 +99,12 @@ class Faceloom:
             "segmentation", "Segment", request.SerializeToString(), timeout
         )
         return segmentation_pb2.SegmentResponse.FromString(data)
+
+    async def translate(
+        self, request: translator_pb2.TranslateRequest, timeout: float = 60
+    ) -> translator_pb2.TranslateResponse:
+        """Faces from a drawing or a label map."""
+        data = await self._caller.call(
+            "translator", "Translate", request.SerializeToString(), timeout
+        )
+        return translator_pb2.TranslateResponse.FromString(data)

@@ -104,7 +104,7 @@ class Stack:
     """The local stack.
 
     Args:
-        archives: Folder with one `.mar` per service.
+        archives: Folder with one `.mar` per service; a service without one is not started.
         folder: Where logs and the pipeline's index of builds go.
         port_offset: Added to every port, so that stacks can run side by side.
     """
@@ -113,6 +113,11 @@ class Stack:
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
         self._archives = archives
+        self.services = {
+            name: service
+            for name, service in services().items()
+            if (archives / f"{name}.mar").is_file()
+        }
         self._offset = port_offset
         self._targets = Targets(port_offset=port_offset)
         # Unix socket paths are limited to 107 characters, so not below an arbitrary folder.
@@ -132,7 +137,7 @@ class Stack:
             await program.start()
         try:
             async with asyncio.timeout(within):
-                await asyncio.gather(*(self._ready(name) for name in [*services(), "pipeline"]))
+                await asyncio.gather(*(self._ready(name) for name in [*self.services, "pipeline"]))
         except TimeoutError:
             raise StackError(
                 f"the services were not ready within {within:.0f} s; see {self.logs}"
@@ -158,7 +163,7 @@ class Stack:
             await program.start()
 
     async def _ready(self, name: str) -> None:
-        full_name = PIPELINE_SERVICE if name == "pipeline" else services()[name].service
+        full_name = PIPELINE_SERVICE if name == "pipeline" else self.services[name].service
         program = next(program for program in self.programs if program.name == name)
         async with grpc.aio.insecure_channel(self._targets.of(name)) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -174,7 +179,7 @@ class Stack:
 
     def _torchserve(self) -> Program:
         command, environment = torchserve_command(
-            services().values(), self._archives, self._scratch / "ts", self._ports
+            self.services.values(), self._archives, self._scratch / "ts", self._ports
         )
         return Program("torchserve", command, environment, self.logs / "torchserve.log")
 
@@ -188,7 +193,7 @@ class Stack:
                 *("--management", f"http://127.0.0.1:{ports.management}"),
                 *("--metrics-port", str(service.port + METRICS_OFFSET + self._offset)),
             )
-            for name, service in services().items()
+            for name, service in self.services.items()
         ]
 
     def _pipeline(self) -> Program:

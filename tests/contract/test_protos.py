@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from tests import samples
 
 from faceloom.common.v1 import engine_pb2, image_pb2, model_pb2
 from faceloom.generator.v1 import generator_pb2
@@ -19,6 +18,7 @@ from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.service import services
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
+from faceloom.translator.v1 import translator_pb2
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -89,6 +89,40 @@ GOLDEN: dict[str, tuple[Message, str]] = {
         segmentation_pb2.SegmentResponse(layouts=[IMAGE], class_names=["a"], model=MODEL),
         f"0a 0b {IMAGE_HEX}  12 01 61  1a 12 {MODEL_HEX}",
     ),
+    "TranslateRequest of a sketch in seeded styles": (
+        translator_pb2.TranslateRequest(
+            sketch=IMAGE,
+            variants=5,
+            style_seed=300,
+            mixed_layers=[1, 300],
+            alpha=0.5,
+            truncation_psi=0.5,
+            output_format=image_pb2.IMAGE_FORMAT_PNG,
+            return_latents=True,
+            model_version="1",
+        ),
+        f"0a 0b {IMAGE_HEX}  18 05  20 ac 02  3a 03 01 ac 02  45 {HALF}  4d {HALF}  50 04  58 01"
+        "  62 01 31",
+    ),
+    "TranslateRequest of a layout in a style by value": (
+        translator_pb2.TranslateRequest(
+            layout=translator_pb2.Layout(image=IMAGE, order=translator_pb2.LABEL_ORDER_BISENET),
+            style_latents=translator_pb2.StyleLatents(
+                latents=[generator_pb2.Latent(values=[0.5], space=generator_pb2.LATENT_SPACE_W)]
+            ),
+        ),
+        f"12 0f 0a 0b {IMAGE_HEX} 10 02  2a 0a 0a 08 0a 04 {HALF} 10 02",
+    ),
+    "TranslateRequest in the style of a face": (
+        translator_pb2.TranslateRequest(style_reference=IMAGE),
+        f"32 0b {IMAGE_HEX}",
+    ),
+    "TranslateResponse": (
+        translator_pb2.TranslateResponse(
+            translations=[translator_pb2.Translation(image=IMAGE, w_plus=[0.5])], model=MODEL
+        ),
+        f"0a 13 0a 0b {IMAGE_HEX} 12 04 {HALF}  12 12 {MODEL_HEX}",
+    ),
     "CreateBuildRequest": (
         pipeline_pb2.CreateBuildRequest(
             request_id="r",
@@ -136,6 +170,7 @@ def test_a_message_is_the_bytes_it_always_was(name: str) -> None:
         (generator_pb2.NoiseMode, "UNSPECIFIED CONST RANDOM NONE"),
         (generator_pb2.LatentSpace, "UNSPECIFIED Z W W_PLUS"),
         (sketch_pb2.SketchStyle, "UNSPECIFIED LEARNED CLASSICAL"),
+        (translator_pb2.LabelOrder, "UNSPECIFIED CELEBAMASK_HQ BISENET"),
         (
             pipeline_pb2.BuildState,
             "UNSPECIFIED PENDING RUNNING FINALIZING SUCCEEDED FAILED CANCELLED",
@@ -154,11 +189,12 @@ def test_an_enum_has_the_numbers_it_always_had(enum: Any, values: str) -> None:
 def test_the_rpcs_are_the_ones_that_clients_call() -> None:
     methods = {name: facts.methods for name, facts in services().items()}
 
-    assert {name: methods[name] for name in samples.METHODS} == {
+    assert methods == {
         "generator": ["Generate"],
         "quality": ["Classify"],
         "segmentation": ["Segment"],
         "sketch": ["Sketch"],
+        "translator": ["Translate"],
     }
 
 

@@ -26,6 +26,7 @@ from faceloom.generator.v1 import generator_pb2
 from faceloom.runtime.handler import AnyHandler, run_batch
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, services
 from faceloom.sketch.v1 import sketch_pb2
+from faceloom.store.profile import profile_services
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.asyncio(loop_scope="module")]
 
@@ -94,7 +95,7 @@ async def running(stack: Any) -> AsyncIterator[Running]:
             stack,
             {
                 name: await channels.enter_async_context(rpc.connect(stack.port(name)))
-                for name in services()
+                for name in profile_services("tiny")
             },
         )
 
@@ -188,7 +189,7 @@ async def test_everything_listens_on_loopback_only(running: Running) -> None:
 
     ports = vars(running.stack.torchserve_ports)
     assert {port for name, port in ports.items() if name != "workers"} <= set(listening)
-    assert {running.stack.port(name) for name in services()} <= set(listening)
+    assert {running.stack.port(name) for name in profile_services("tiny")} <= set(listening)
     assert {ip.removeprefix("::ffff:") for ip in listening.values()} == {"127.0.0.1"}
 
 
@@ -210,7 +211,7 @@ async def test_nobody_may_register_or_remove_models(
     with refusal.value as error:
         assert 400 <= error.code < 500
     models = await running.manage("/models?limit=100")
-    assert {model["modelName"] for model in models["models"]} == set(services())
+    assert {model["modelName"] for model in models["models"]} == set(profile_services("tiny"))
 
 
 async def load(running: Running, name: str, until_done: asyncio.Event) -> list[str]:

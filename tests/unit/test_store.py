@@ -11,9 +11,10 @@ from torch import nn
 
 from faceloom.runtime.errors import UsageError
 from faceloom.runtime.service import services
+from faceloom.stack import Stack
 from faceloom.store.model import BrokenModel, file_sha256, open_model
 from faceloom.store.package import package_profile
-from faceloom.store.profile import model_folder
+from faceloom.store.profile import model_folder, profile_services
 from faceloom.store.torch_model import load_weights, ready_network
 
 
@@ -118,7 +119,7 @@ def test_the_store_is_where_the_environment_says(
         model_folder("p", "sketch")
 
 
-@pytest.mark.parametrize("name", services())
+@pytest.mark.parametrize("name", profile_services("tiny"))
 def test_the_shipped_models_are_whole_and_licensed(name: str) -> None:
     model = open_model(model_folder("tiny", name))
 
@@ -126,10 +127,12 @@ def test_the_shipped_models_are_whole_and_licensed(name: str) -> None:
     assert model.license
 
 
-def test_a_profile_is_packaged_as_one_archive_per_service(tmp_path: Path) -> None:
+def test_a_profile_is_packaged_as_one_archive_per_model(tmp_path: Path) -> None:
     archives = package_profile("tiny", tmp_path)
 
-    assert [archive.name for archive in archives] == [f"{name}.mar" for name in services()]
+    names = [archive.stem for archive in archives]
+    assert names == list(profile_services("tiny"))
+    assert {"generator", "quality", "segmentation", "sketch"} <= set(names)
     assert all(archive.stat().st_size > 100_000 for archive in archives)
 
 
@@ -143,3 +146,32 @@ def test_a_damaged_model_is_not_packaged(tmp_path: Path, monkeypatch: pytest.Mon
 
     with pytest.raises(BrokenModel):
         package_profile("tiny", tmp_path / "out")
+
+
+async def test_a_service_without_a_model_is_neither_packaged_nor_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half").mkdir()
+    for name in ("quality", "sketch"):
+        describe(tmp_path / "half" / name)
+    monkeypatch.setenv("FACELOOM_MODEL_STORE", str(tmp_path))
+
+    archives = package_profile("half", tmp_path / "mar")
+    stack = Stack(tmp_path / "mar", tmp_path / "stack")
+    await stack.stop()
+
+    assert list(profile_services("half")) == ["quality", "sketch"]
+    assert [archive.name for archive in archives] == ["quality.mar", "sketch.mar"]
+    assert list(stack.services) == ["quality", "sketch"]
+
+
+def test_a_profile_without_models_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("FACELOOM_MODEL_STORE", str(tmp_path))
+
+    for profile in ("empty", "nowhere"):
+        with pytest.raises(UsageError, match="FACELOOM_MODEL_STORE"):
+            package_profile(profile, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

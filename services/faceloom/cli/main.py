@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from faceloom.cli import build, demo, models, serve, single, train, up
+from faceloom.cli import build, demo, evaluate, models, serve, single, train, translate, up
 from faceloom.runtime.errors import FaceloomError, UsageError
 
 app = typer.Typer(
@@ -19,9 +19,11 @@ up.register(app)
 build.register(app)
 demo.register(app)
 single.register(app)
+translate.register(app)
 serve.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def run() -> None:

@@ -64,7 +64,7 @@ async def _generate(
             )
             response = await faceloom.generate(request)
             for face in response.faces:
-                written.append(_write(out / f"seed{face.seed:07d}.png", face.image.data))
+                written.append(write_file(out / f"seed{face.seed:07d}.png", face.image.data))
     print_result({"files": written}, as_json, f"{len(written)} faces in {out}")
 
 
@@ -122,7 +122,7 @@ async def _sketch(
             )
             response = await faceloom.sketch(request)
             for (target, _), drawing in zip(some, response.sketches, strict=True):
-                written.append(_write(target, drawing.data))
+                written.append(write_file(target, drawing.data))
     print_result({"files": written}, as_json, "\n".join(written))
 
 
@@ -150,7 +150,7 @@ async def _segment(files: Sequence[Path], out: Path, engine: EngineKind, as_json
             response = await faceloom.segment(request)
             names = list(response.class_names)
             for (target, _), layout in zip(some, response.layouts, strict=True):
-                written.append(_write(target, layout.data))
+                written.append(write_file(target, layout.data))
     print_result({"files": written, "class_names": names}, as_json, "\n".join(written))
 
 
@@ -205,7 +205,7 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _write(target: Path, data: bytes) -> str:
+def write_file(target: Path, data: bytes) -> str:
     """Writes a file whole or not at all; answers with its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")

@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress
 
 from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.train_translator import translator
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model, replace_model
 from faceloom.store.profile import model_folder
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from faceloom.quality.finetune import Comparison
 
 app = typer.Typer(help="Train the models.", no_args_is_help=True)
+app.command()(translator)
 
 Teacher = Annotated[Path, typer.Option(help="weights.tar of the package gan-face-generate.")]
 Faces = Annotated[Path, typer.Option(help="Faces, uint8 RGB [N, 64, 64, 3] in a .npy file.")]

@@ -12,7 +12,6 @@ from rich.console import Console
 from faceloom.runtime.channel import Targets
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
-from faceloom.runtime.service import services
 from faceloom.stack import Stack
 from faceloom.store.package import package_profile
 
@@ -54,7 +53,7 @@ async def _up(profile: str, folder: Path, port_offset: int, as_json: bool) -> No
                     starting.cancel()
                     return
                 await starting
-            where = {name: targets.of(name) for name in [*services(), "pipeline"]}
+            where = {name: targets.of(name) for name in [*stack.services, "pipeline"]}
             if as_json:
                 typer.echo(json.dumps({"ready": True, "targets": where, "logs": str(stack.logs)}))
             else:

@@ -6,7 +6,8 @@ with each other only, at equal sample size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,10 +17,13 @@ from faceloom.generator.network import Generator
 from faceloom.generator.steer import Verdict, steer
 from faceloom.generator.teacher import Teacher, unit_z
 
+# Pictures [N, 3, S, S] in [-1, 1] -> layers of features, each [N, C, H, W].
+Features: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
+
 
 @torch.no_grad()
-def feature_statistics(features: LiteFeatures, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean [320] and covariance [320, 320], float64, of the pooled last map of every image."""
+def feature_statistics(features: Features, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean [C] and covariance [C, C], float64, of the pooled last map of every image; C is 320 for Lite0."""
     rows = torch.cat([features(batch)[-1].mean(dim=(2, 3)) for batch in batches]).double()
     return rows.mean(dim=0), torch.cov(rows.t())
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from faceloom.common.v1 import image_pb2
+from faceloom.generator.convention import Vector, to_pixels, z_of
 from faceloom.generator.network import Generator, Noise
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.errors import InvalidArgument
@@ -19,8 +19,6 @@ from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
-
-Vector: TypeAlias = npt.NDArray[np.float32]
 
 _MAX_PSI = 1.5
 _OUTPUTS = (
@@ -55,15 +53,6 @@ class Made:
 
     pixels: Pixels
     w_plus: Vector
-
-
-def z_of(seed: int, length: int) -> Vector:
-    """The z of a seed, [length], as NVlabs' generate script draws it.
-
-    numpy's RandomState takes 32-bit seeds; larger ones are given as two words, low word first.
-    """
-    words = seed if seed < 2**32 else [seed & 0xFFFFFFFF, seed >> 32]
-    return np.random.RandomState(words).randn(length).astype(np.float32)
 
 
 class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
@@ -118,10 +107,7 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
         if recipe.psi != 1:
             w_plus = net.truncate(w_plus, recipe.psi, recipe.cutoff)
         w_plus = w_plus.contiguous()
-        images = net.synthesis(w_plus, self._noise(recipe, samples))
-        # NVlabs' quantisation: [-1, 1] to 0..255, half way values down.
-        quantised = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-        pixels = quantised.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        pixels = to_pixels(net.synthesis(w_plus, self._noise(recipe, samples)))
         styles = w_plus.cpu().numpy()
         return [Made(*made) for made in zip(pixels, styles, strict=True)]
 

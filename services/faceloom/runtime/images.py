@@ -8,6 +8,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
+from PIL import ImageOps
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -36,10 +38,17 @@ _FILES: Final = {
     image_pb2.IMAGE_FORMAT_JPEG: "JPEG",
     image_pb2.IMAGE_FORMAT_WEBP: "WEBP",
 }
-_READERS: Final[dict[str, Callable[[io.BytesIO], PilImage.Image]]] = {
+_READERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
     "WEBP": WebPImageFile,
+}
+_NOT_IDS: Final = {
+    "RGB": "colours",
+    "RGBA": "colours",
+    "LA": "transparency",
+    "I": "grey of 16 bits",
+    "I;16": "grey of 16 bits",
 }
 # Fixed, so that the same pixels are always the same bytes.
 _SAVE_OPTIONS: Final[dict[str, dict[str, int]]] = {
@@ -80,13 +89,35 @@ def decode_rgb(image: image_pb2.Image, field: str) -> Pixels:
         pixels = _decode_raw(image, field)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     if image.format in _FILES:
-        return _decode_file(image.data, _FILES[image.format], field)
-    name = (
-        image_pb2.ImageFormat.Name(image.format)
-        if image.format in image_pb2.ImageFormat.values()
-        else str(image.format)
+        return _decode_file(image.data, _FILES[image.format], field, _on_white)
+    raise InvalidArgument(
+        f"{_format_name(image)} is not a format of pictures", field=f"{field}.format"
     )
-    raise InvalidArgument(f"{name} is not a format of pictures", field=f"{field}.format")
+
+
+def decode_grey(image: image_pb2.Image, field: str) -> Pixels:
+    """The luminance of a picture, uint8 [height, width]; see `decode_rgb`."""
+    return np.asarray(PilImage.fromarray(decode_rgb(image, field)).convert("L"))
+
+
+def decode_labels(image: image_pb2.Image, field: str) -> Pixels:
+    """The ids of a label map, whatever they stand for: palette indices or grey values, as they are.
+
+    Returns:
+        uint8 array [height, width].
+
+    Raises:
+        InvalidArgument: `field`, extended by the part of the image that is wrong. Formats that would change
+            ids, and files whose pixels are colours or deeper than ids, are refused.
+    """
+    if image.format in (image_pb2.IMAGE_FORMAT_LABELS8, image_pb2.IMAGE_FORMAT_GRAY8):
+        return _decode_raw(image, field)[:, :, 0]
+    if image.format == image_pb2.IMAGE_FORMAT_PNG:
+        return _decode_file(image.data, "PNG", field, lambda picture: _ids(picture, field))
+    raise InvalidArgument(
+        f"{_format_name(image)} does not hold class ids; send LABELS8, GRAY8 or PNG",
+        field=f"{field}.format",
+    )
 
 
 def encode(pixels: Pixels, output_format: int) -> image_pb2.Image:
@@ -147,7 +178,12 @@ def _decode_raw(image: image_pb2.Image, field: str) -> Pixels:
     return pixels.reshape(image.height, image.width, channels)
 
 
-def _decode_file(data: bytes, kind: str, field: str) -> Pixels:
+def _format_name(image: image_pb2.Image) -> str:
+    known = image.format in image_pb2.ImageFormat.values()
+    return image_pb2.ImageFormat.Name(image.format) if known else str(image.format)
+
+
+def _decode_file(data: bytes, kind: str, field: str, read: Callable[[ImageFile], Pixels]) -> Pixels:
     """Reads the header first: a file that would unpack to too many pixels is never unpacked.
 
     The readers are called without `Image.open`, whose own guard against bombs is a warning: turning
@@ -156,8 +192,7 @@ def _decode_file(data: bytes, kind: str, field: str) -> Pixels:
     try:
         with _READERS[kind](io.BytesIO(data)) as picture:
             _check_size(picture.width, picture.height, field)
-            picture.load()
-            return _on_white(picture)
+            return read(picture)
     except InvalidArgument:
         raise
     except Exception as error:
@@ -167,6 +202,9 @@ def _decode_file(data: bytes, kind: str, field: str) -> Pixels:
 
 
 def _on_white(picture: PilImage.Image) -> Pixels:
+    picture.load()
+    # Cameras store what the sensor saw, and how it was held beside it.
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode in ("I;16", "I"):
         deep = np.asarray(picture, dtype=np.float64)
         scaled = (deep / 257.0).clip(0, 255).round().astype(np.uint8)
@@ -176,6 +214,18 @@ def _on_white(picture: PilImage.Image) -> Pixels:
         white = PilImage.new("RGBA", layer.size, "white")
         picture = PilImage.alpha_composite(white, layer)
     return np.asarray(picture.convert("RGB"))
+
+
+def _ids(picture: ImageFile, field: str) -> Pixels:
+    # Pillow spreads grey of 1, 2 or 4 bits over 0 to 255, and tells so only until the pixels are loaded.
+    spread = picture.mode == "L" and picture.tile[0].args != "L"
+    if picture.mode not in ("P", "L") or spread:
+        found = _NOT_IDS.get(picture.mode, "grey of less than 8 bits")
+        raise InvalidArgument(
+            f"this PNG holds {found}, not class ids; send a palette PNG, or a grey one of 8 bits",
+            field=f"{field}.data",
+        )
+    return np.asarray(picture)
 
 
 def _check_size(width: int, height: int, field: str) -> None:

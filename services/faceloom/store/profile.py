@@ -1,9 +1,13 @@
-"""Where the models of a profile are: `$FACELOOM_MODEL_STORE/<profile>/<service>`."""
+"""Where the models of a profile are: `$FACELOOM_MODEL_STORE/<profile>/<service>`.
+
+A profile serves what it has models for: a service without a folder is not packaged and not started.
+"""
 
 import os
 from pathlib import Path
 
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.service import Service, services
 
 _CHECKOUT = Path(__file__).parents[3] / "model_store"
 
@@ -25,3 +29,19 @@ def model_folder(profile: str, service: str) -> Path:
             f"{folder} does not exist; FACELOOM_MODEL_STORE names the folder that holds profiles"
         )
     return folder
+
+
+def profile_services(profile: str) -> dict[str, Service]:
+    """The services that a profile has a model for, by short name.
+
+    Raises:
+        UsageError: The store has no such profile, or nothing is in it.
+    """
+    folder = model_store() / profile
+    found = {name: service for name, service in services().items() if (folder / name).is_dir()}
+    if not found:
+        raise UsageError(
+            f"{folder} does not exist or holds no model; FACELOOM_MODEL_STORE names the folder that holds"
+            " profiles"
+        )
+    return found

@@ -1,0 +1,158 @@
+"""`faceloom translate`: drawings and label maps to faces."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from faceloom.cli.options import AsJson, Engine, EngineKind, connect, print_result
+from faceloom.cli.single import Out, read_image, target_files, write_file
+from faceloom.common.v1 import image_pb2
+from faceloom.runtime.errors import FaceloomError, InvalidArgument, UsageError
+from faceloom.translator.v1 import translator_pb2 as pb
+
+
+class Task(StrEnum):
+    """What the files are."""
+
+    SKETCH = "sketch"
+    SEGMENTATION = "segmentation"
+
+
+class Order(StrEnum):
+    """What the ids of label maps stand for."""
+
+    CELEBAMASK_HQ = "celebamask_hq"
+    BISENET = "bisenet"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Options that every file's request shares."""
+
+    variants: int
+    style_seed: int | None
+    style_reference: Path | None
+    psi: float | None
+    alpha: float | None
+
+    def request(self) -> pb.TranslateRequest:
+        """The request, without its picture.
+
+        Raises:
+            UsageError: The options contradict each other.
+        """
+        if self.style_seed is not None and self.style_reference is not None:
+            raise UsageError("give --style-seed or --style-reference, not both")
+        if self.variants > 1 and self.style_seed is None:
+            raise UsageError(f"--variants {self.variants} differ by their seeds: give --style-seed")
+        if self.style_seed is not None and not 0 <= self.style_seed < 2**64:
+            raise UsageError("--style-seed goes from 0 to 2^64 - 1")
+        reference = read_image(self.style_reference) if self.style_reference else None
+        request = pb.TranslateRequest(
+            variants=self.variants,
+            style_reference=reference,
+            truncation_psi=self.psi,
+            alpha=self.alpha,
+            output_format=image_pb2.IMAGE_FORMAT_PNG,
+        )
+        if self.style_seed is not None:
+            request.style_seed = self.style_seed
+        return request
+
+
+def translate(
+    files: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG or WebP drawings, or PNG label maps.")
+    ],
+    task: Annotated[Task, typer.Option(help="What the files are.")],
+    out: Out,
+    variants: Annotated[int, typer.Option(min=1, help="Faces per file.")] = 1,
+    style_seed: Annotated[
+        int | None,
+        typer.Option(help="Style of the first variant; the next ones take the next seeds."),
+    ] = None,
+    style_reference: Annotated[
+        Path | None, typer.Option(help="A face whose appearance is taken.")
+    ] = None,
+    label_order: Annotated[
+        Order, typer.Option(help="What the ids of label maps stand for.")
+    ] = Order.CELEBAMASK_HQ,
+    psi: Annotated[
+        float | None, typer.Option(help="Truncation of seeded styles, 0 to 1.5.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="How much of the style is taken, 0 to 1.")
+    ] = None,
+    engine: Engine = EngineKind.TORCHSERVE,
+    as_json: AsJson = False,
+) -> None:
+    """Turn drawings or label maps into faces: OUT/<name>.png, or OUT/<name>-<k>.png for variants.
+
+    Example: [bold]faceloom translate --task sketch drawing.png --variants 5 --style-seed 5 --out faces[/bold]
+    """
+    look = Look(variants, style_seed, style_reference, psi, alpha)
+    base = look.request()
+    targets = target_files(files, out)
+    requests = [_with_picture(base, read_image(file), task, label_order) for file in files]
+    written = asyncio.run(_translate(files, requests, targets, style_reference, engine))
+    print_result({"files": written}, as_json, "\n".join(written))
+
+
+async def _translate(
+    files: Sequence[Path],
+    requests: Sequence[pb.TranslateRequest],
+    targets: Sequence[Path],
+    reference: Path | None,
+    engine: EngineKind,
+) -> list[str]:
+    written = []
+    console = Console(stderr=True)
+    async with connect(engine) as faceloom:
+        for file, request, target in track(
+            list(zip(files, requests, targets, strict=True)),
+            "translating",
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            try:
+                response = await faceloom.translate(request)
+            except InvalidArgument as error:
+                guilty = reference if (error.field or "").startswith("style_reference") else file
+                raise FaceloomError(f"{guilty}: {error.message}") from None
+            for place, translation in zip(
+                _places(target, request.variants), response.translations, strict=True
+            ):
+                written.append(write_file(place, translation.image.data))
+    return written
+
+
+def _with_picture(
+    base: pb.TranslateRequest, picture: image_pb2.Image, task: Task, order: Order
+) -> pb.TranslateRequest:
+    request = pb.TranslateRequest()
+    request.CopyFrom(base)
+    if task is Task.SKETCH:
+        request.sketch.CopyFrom(picture)
+    else:
+        value = pb.LabelOrder.Value(f"LABEL_ORDER_{order.name}")
+        request.layout.CopyFrom(pb.Layout(image=picture, order=value))
+    return request
+
+
+def _places(target: Path, variants: int) -> list[Path]:
+    if variants == 1:
+        return [target]
+    return [target.with_stem(f"{target.stem}-{k}") for k in range(variants)]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(translate)

@@ -1,0 +1,1 @@
+"""The translator service: a drawing or a label map in, faces out, in any style."""

