@@ -180,7 +180,7 @@ def test_the_neighbour_is_a_training_face_with_a_similar_layout(
     ):
         (place,) = [n for n, face in enumerate(faces) if np.array_equal(face, picture)]
         agreeing = [float((layout == truth.layout).mean()) for layout in layouts]
-        # Searched for in small, blurred layouts: in the best tenth of the large ones, not always the very best.
+        # Searched for in small, blurred layouts: in the best tenth of the large ones, not always the best.
         assert sum(other > agreeing[place] for other in agreeing) < len(train) / 10
 
 
