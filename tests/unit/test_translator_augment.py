@@ -84,7 +84,7 @@ def test_some_drawings_stay_as_they_are() -> None:
     after = augment_sketch(before, draws(200), 1.0)
 
     untouched = (after == before).all(3).all(2).all(1)
-    assert 0.1 < untouched.float().mean() < 0.3
+    assert 0.2 < untouched.float().mean() < 0.4
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _KNOTS = 4
 _PATCHES, _PATCH = 2, 0.12
 _STROKES, _STROKE_LENGTH, _STROKE_WIDTH = 4, 0.3, 0.03
 # Pictures that stay as they are.
-_CLEAN = 0.2
+_CLEAN = 0.3
 
 
 class Draws:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from faceloom.generator.layers import EqualLinear
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights
@@ -22,6 +24,9 @@ from faceloom.translator.run_folder import RunFolder
 from faceloom.translator.trainer import Trainer
 from faceloom.translator.weight_files import digest_of
 from faceloom.translator.world import World, join_world
+
+# Spread of the first styles, as a share of what the heads would make.
+_FIRST_STYLES = 0.02
 
 
 def train(
@@ -59,6 +64,7 @@ def train(
         model = open_model(generator)
         translator = Translator(model.network, {task: options.encoder})
         translator.decoder.load_state_dict(load_weights(model))
+        initialise(translator.encoders[task])
         image_side = min(options.image_side, translator.decoder.size)
         data = read_dataset(dataset, task, options.side, image_side, tell=progress)
         if data.generator != model.weights.sha256:
@@ -99,6 +105,24 @@ def _entered(folder: RunFolder, description: Mapping[str, Any], world: World) ->
     with folder.held(description) if world.first else nullcontext():
         world.wait()
         yield
+
+
+def initialise(encoder: nn.Module) -> None:
+    """Begin near the mean face, with style heads that let the picture through.
+
+    PyTorch's own initial weights fade over a head's convolutions until their biases are all that is seen,
+    and a random last layer first has to be unlearned, which kills what lies below: a run then stays at the
+    mean face for thousands of steps.
+    """
+    for name, layer in encoder.named_modules():
+        if not name.startswith("styles."):
+            continue
+        if isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
+            nn.init.kaiming_normal_(layer.weight, nn.LeakyReLU().negative_slope)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, EqualLinear):
+            nn.init.normal_(layer.weight, std=_FIRST_STYLES)
 
 
 def lite_distance() -> LiteDistance:
