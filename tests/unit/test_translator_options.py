@@ -58,6 +58,7 @@ def test_the_full_profile_is_published_psp() -> None:
         ({"accumulate": 0}, "--accumulate is 0"),
         ({"seed": -1}, "--seed"),
         ({"latent_weight": -0.5}, "--latent-weight"),
+        ({"latent_weight": float("nan")}, "--latent-weight"),
         ({"precision": "fp8"}, "--precision is fp32 or bf16"),
         ({"log_every": 4, "validate_every": 6}, "multiple of log_every"),
     ],

@@ -16,9 +16,10 @@ from faceloom.generator.network import Generator, default_channels
 from faceloom.translator.batches import Batch
 from faceloom.translator.losses import Criterion
 from faceloom.translator.model import CHANNELS, FACE, SEGMENTATION, SKETCH, Translator
-from faceloom.translator.options import Options
+from faceloom.translator.options import PROFILES, Options
 from faceloom.translator.pairs import TRAIN, VALIDATION, Dataset, Pairs
 from faceloom.translator.run_folder import RunFolder
+from faceloom.translator.train import initialise
 from faceloom.translator.trainer import Trainer
 from faceloom.translator.world import World
 
@@ -62,6 +63,7 @@ def make_trainer(
 ) -> Trainer:
     torch.manual_seed(options.seed)
     translator = Translator(network, {task: options.encoder})
+    initialise(translator.encoders[task])
     decoder = translator.decoder
     decoder.latent_avg.copy_(decoder.mean_latent(1000, torch.Generator().manual_seed(0)))
     splits = {
@@ -80,6 +82,21 @@ def quiet(what: str, done: int, total: int) -> None:
 def lines(out: Path) -> list[dict[str, str]]:
     with (out / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_run_begins_near_the_mean_face_with_heads_that_hand_on_what_they_see() -> None:
+    torch.manual_seed(0)
+    encoder = Translator(DECODER, {SKETCH: PROFILES["tiny"].encoder}).encoders[SKETCH]
+    initialise(encoder)
+    seen: list[Tensor] = []
+    for head in encoder.styles:
+        head.convs.register_forward_hook(lambda module, inputs, x: seen.append(x))
+
+    offsets = encoder(torch.rand(8, 1, 64, 64))
+
+    sizes = torch.stack([x.square().mean().sqrt() for x in seen])
+    assert len(sizes) == 8 and sizes.min() > 0.3 and sizes.max() < 3
+    assert 0 < offsets.std() < 0.05
 
 
 @pytest.mark.parametrize("task", CHANNELS)

@@ -1,5 +1,6 @@
 """Everything that determines a training run but its data: one profile per size, a few overrides."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -65,8 +66,8 @@ class Options:
         for name in (*counts, "sample_every", "save_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 1 or more")
-        if self.seed < 0 or self.latent_weight < 0:
-            raise UsageError("--seed and --latent-weight are 0 or more")
+        if self.seed < 0 or not 0 <= self.latent_weight < math.inf:
+            raise UsageError("--seed and --latent-weight are numbers from 0 on")
         if self.precision not in get_args(Precision):
             raise UsageError(f"--precision is {' or '.join(get_args(Precision))}")
         if self.validate_every % self.log_every:
@@ -96,9 +97,9 @@ class Options:
         """Which pictures of a batch this step decodes; pictures without latents are always decoded."""
         if self.latent_weight == 0:
             return slice(None)
-        return (
-            slice(None, None, self.decode_every) if step >= self.latent_only * self.steps else None
-        )
+        if step < self.latent_only * self.steps:
+            return None
+        return slice(None, None, self.decode_every)
 
 
 PROFILES: Final = {

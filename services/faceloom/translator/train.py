@@ -108,11 +108,11 @@ def _entered(folder: RunFolder, description: Mapping[str, Any], world: World) ->
 
 
 def initialise(encoder: nn.Module) -> None:
-    """Begin near the mean face, with style heads that let the picture through.
+    """Begin near the mean face, with style heads that hand on what they see.
 
-    PyTorch's own initial weights fade over a head's convolutions until their biases are all that is seen,
-    and a random last layer first has to be unlearned, which kills what lies below: a run then stays at the
-    mean face for thousands of steps.
+    With PyTorch's own initial weights pictures fade over the convolutions of a head, and its last layer
+    learns slowly from so little. With a last layer of full size it first has to be unlearned, which can kill
+    what lies below. Either way a run stays near the mean face for thousands of steps.
     """
     for name, layer in encoder.named_modules():
         if not name.startswith("styles."):
