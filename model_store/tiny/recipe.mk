@@ -18,7 +18,7 @@ export MALLOC_TRIM_THRESHOLD_ := 8589934592
 .DELETE_ON_ERROR:
 .PHONY: all
 all: $(STORE)/generator/model.json $(STORE)/segmentation/model.json $(STORE)/sketch/model.json \
-  $(STORE)/quality/model.json
+  $(STORE)/quality/model.json $(STORE)/translator/model.json
 
 # MediaPipe needs old versions of numpy and protobuf, so it lives apart.
 $(MEDIAPIPE):
@@ -69,3 +69,14 @@ $(WORK)/features.done: $(WORK)/faces.npy
 $(STORE)/quality/model.json: $(HERE)/quality/labels.jsonl $(WORK)/features.done
 	faceloom train quality-from-scratch --labels $< --generator $(HERE)/generator \
 	  --features $(WORK)/features.pt --run $(WORK)/quality --out $(@D)
+
+# The filter decides which faces are in a dataset, so this one too is of the models in this repository.
+$(WORK)/dataset/dataset.json:
+	faceloom build --accepted 10500 --seed 1 --engine inprocess --out $(@D)
+
+$(WORK)/translator/%/model/model.json: $(WORK)/dataset/dataset.json
+	faceloom train translator --task $* --dataset $(<D) --out $(WORK)/translator/$*
+
+TRANSLATORS := $(foreach task,sketch segmentation face,$(WORK)/translator/$(task))
+$(STORE)/translator/model.json: $(TRANSLATORS:%=%/model/model.json)
+	faceloom train join-translators $(TRANSLATORS) --out $(@D)

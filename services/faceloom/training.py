@@ -104,7 +104,7 @@ class Run:
 def save_model(
     folder: Path, *, service: str, network: Mapping[str, Any], options: Mapping[str, Any],
     weights: Mapping[str, Tensor], licence: str, sources: Sequence[Mapping[str, Any]],
-    metrics: Mapping[str, Any], half: bool = False,
+    metrics: Mapping[str, Any], half: bool = False, name: str = "tiny",
 ) -> None:  # fmt: skip
     """Write weights.safetensors (float16 if `half`), then model.json, each atomically."""
     stored = {
@@ -115,7 +115,7 @@ def save_model(
     write_atomically(folder / "weights.safetensors", lambda path: _write_bytes(path, data))
     description = {
         "service": service,
-        "name": "tiny",
+        "name": name,
         "version": "1",
         "network": dict(network),
         "options": dict(options),

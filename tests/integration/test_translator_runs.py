@@ -203,13 +203,33 @@ def test_the_exported_model_translates_as_the_best_weights_do(
     best = torch.load(undisturbed / "best.pt", weights_only=True)
 
     assert model.network["decoder"] == DECODER
-    assert model.options == {"mixed_layers": [4, 5, 6, 7], "psi": 0.7}
+    assert model.options == {"mixed_layers": [3, 4, 5, 6, 7], "psi": 0.7}
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     stored = translator.w_plus("sketch", x)
     translator.encoders["sketch"].load_state_dict(best["encoder"])
     assert stored.shape == (3, 8, 12)
     # Half precision at rest.
     torch.testing.assert_close(stored, translator.w_plus("sketch", x), atol=2e-3, rtol=2e-2)
+
+
+def test_runs_are_joined_by_a_command(
+    undisturbed: Path, training_store: Path, tmp_path: Path
+) -> None:
+    def join(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "faceloom.cli.main", "train", "join-translators"]
+        return subprocess.run(
+            [*command, *map(str, arguments)], capture_output=True, text=True, check=False,
+            env=os.environ | {"FACELOOM_MODEL_STORE": str(training_store / "store")},
+        )  # fmt: skip
+
+    done = join(undisturbed, "--out", tmp_path / "translator")
+    refused = join(undisturbed, tmp_path, "--out", tmp_path / "other")
+
+    assert done.stdout.split() == ["model", str(tmp_path / "translator")], done.stderr
+    assert set(open_model(tmp_path / "translator").network["encoders"]) == {"sketch"}
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert f"{tmp_path}/best.pt is not there" in refused.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_writes_what_it_says(undisturbed: Path) -> None:

@@ -111,7 +111,7 @@ def test_only_matrices_are_halved() -> None:
 
 
 def test_styles_mix_from_where_published_psp_mixes() -> None:
-    assert fine_layers(10) == [5, 6, 7, 8, 9]
+    assert fine_layers(10) == list(range(3, 10))
     assert fine_layers(14) == list(range(8, 14)) and fine_layers(18) == list(range(8, 18))
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress
 
 from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.train_translator import translator
+from faceloom.cli.train_translator import join_translators, translator
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model, replace_model
 from faceloom.store.profile import model_folder
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train the models.", no_args_is_help=True)
 app.command()(translator)
+app.command()(join_translators)
 
 Teacher = Annotated[Path, typer.Option(help="weights.tar of the package gan-face-generate.")]
 Faces = Annotated[Path, typer.Option(help="Faces, uint8 RGB [N, 64, 64, 3] in a .npy file.")]

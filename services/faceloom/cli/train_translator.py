@@ -1,4 +1,4 @@
-"""`faceloom train translator`."""
+"""`faceloom train translator`, and what makes one model of several runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from faceloom.cli.options import AsJson, print_result
+from faceloom.runtime.errors import UsageError
 from faceloom.store.profile import model_folder
 
 
@@ -85,6 +87,30 @@ def translator(
             device,
             tell,
         )
+
+
+def join_translators(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of `train translator`, one per task.")
+    ],
+    out: Annotated[Path, typer.Option(help="The model's folder in the store.")],
+    profile: Annotated[
+        TranslatorProfile, typer.Option(help="Whose generator the runs were trained with.")
+    ] = TranslatorProfile.TINY,
+    as_json: AsJson = False,
+) -> None:
+    """Put the best encoders of several runs and their decoder into one model, which a service can load.
+
+    Example: [bold]faceloom train join-translators runs/sketch runs/segmentation --out translator[/bold]
+    """
+    from faceloom.translator.export import export
+
+    best = [run / "best.pt" for run in runs]
+    for path in best:
+        if not path.is_file():
+            raise UsageError(f"{path} is not there; give folders of `faceloom train translator`")
+    export(best, model_folder(profile.value, "generator"), out)
+    print_result({"model": str(out)}, as_json, f"model    {out}")
 
 
 @contextmanager

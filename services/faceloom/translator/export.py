@@ -15,8 +15,9 @@ from faceloom.translator.model import Translator, stored_tensors
 
 # Styles of seeds are pulled to the mean by this, as in builds.
 _PSI = 0.7
-# From where on a style mixes into published pSp.
-_PUBLISHED_FIRST_FINE = 8
+# From where on styles mix in: at 256 pixels and more as in published pSp. Small decoders have light and
+# colour in the 16x16 layers already.
+_FIRST_FINE, _FIRST_FINE_OF_SMALL = 8, 3
 
 
 def export(runs: Sequence[Path], generator: Path, out: Path) -> None:
@@ -48,6 +49,7 @@ def export(runs: Sequence[Path], generator: Path, out: Path) -> None:
     save_model(
         out,
         service="translator",
+        name=decoder.name,
         network=network,
         options={"mixed_layers": fine_layers(translator.decoder.n_latent), "psi": _PSI},
         weights=halved(stored_tensors(translator)),
@@ -60,9 +62,8 @@ def export(runs: Sequence[Path], generator: Path, out: Path) -> None:
 
 
 def fine_layers(n_latent: int) -> list[int]:
-    """The layers that colour and light are in: the later half, for large decoders from the eighth."""
-    first = n_latent // 2 if n_latent < 14 else _PUBLISHED_FIRST_FINE
-    return list(range(first, n_latent))
+    """The layers that colour and light are in, of a decoder with that many."""
+    return list(range(_FIRST_FINE if n_latent >= 14 else _FIRST_FINE_OF_SMALL, n_latent))
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
