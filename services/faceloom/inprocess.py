@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry
 from faceloom.common.v1 import engine_pb2
 from faceloom.runtime.admission import Admission
 from faceloom.runtime.engine import InProcessEngine
+from faceloom.runtime.errors import FailedPrecondition
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import service, services
-from faceloom.store.profile import model_folder
+from faceloom.store.profile import model_folder, profile_services
 
 
 class InProcessCaller:
@@ -37,6 +38,10 @@ class InProcessCaller:
         await asyncio.gather(*(admission.close() for admission in self._admissions.values()))
 
     async def _load(self, name: str) -> Admission:
+        if name not in profile_services(self._profile):
+            raise FailedPrecondition(
+                f"profile {self._profile} has no {name} model", reason="MODEL_NOT_LOADED"
+            )
         folder = model_folder(self._profile, name)
         engine = await asyncio.to_thread(InProcessEngine.load, service(name), folder)
         return Admission(service(name), engine, FrontMetrics(CollectorRegistry()))

@@ -78,7 +78,7 @@ def test_runs_of_several_tasks_become_one_model(tmp_path: Path) -> None:
         options = small_options()
         encoder = Translator(DECODER, {task: options.encoder}).encoders[task]
         encoders[task] = encoder.state_dict()
-        run = {"dataset": "d" * 64, "generator": digest, "options": {"steps": 6}}
+        run = {"dataset": "d" * 64, "dataset_seed": 3, "generator": digest, "options": {"steps": 6}}
         state = {
             "task": task, "network": options.encoder, "encoder": encoders[task], "step": 4,
             "scores": {"perceptual": 0.5, "latent": 0.25}, "run": run,
@@ -93,6 +93,7 @@ def test_runs_of_several_tasks_become_one_model(tmp_path: Path) -> None:
     assert set(translator.encoders) == {SKETCH, FACE} and model.license == "CC0"
     assert model.metrics[FACE]["perceptual"] == 0.5
     assert [source["dataset_digest"] for source in model.sources] == ["d" * 64] * 2
+    assert [source["dataset_seed"] for source in model.sources] == [3, 3]
     torch.testing.assert_close(translator.decoder.latent_avg, weights["latent_avg"])
     for task, state in encoders.items():
         for name, value in translator.encoders[task].state_dict().items():

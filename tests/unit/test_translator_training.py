@@ -71,7 +71,7 @@ def make_trainer(
     }  # fmt: skip
     criterion = Criterion(options, decoder.latent_avg, splits[TRAIN].w.std(0), Pixels())
     out.mkdir(parents=True, exist_ok=True)
-    data = Dataset("digest", "generator", splits)
+    data = Dataset("digest", 0, "generator", splits)
     return Trainer(task, options, translator, criterion, data, RunFolder(out), {"task": task}, CPU)
 
 

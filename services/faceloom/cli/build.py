@@ -217,7 +217,7 @@ def report(
     ] = None,
     engine: Engine = EngineKind.TORCHSERVE,
 ) -> None:
-    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings.
+    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
 
     Example: [bold]faceloom report faces --out report.html[/bold]
     """
@@ -227,8 +227,9 @@ def report(
 
 
 async def _report(dataset: Path, out: Path, engine: EngineKind, known: dict[str, Any]) -> None:
-    async with connect(engine) as faceloom:
-        await write_report(dataset, out, faceloom, known)
+    with Console(stderr=True).status("translating faces and writing the page"):
+        async with connect(engine) as faceloom:
+            await write_report(dataset, out, faceloom, known)
 
 
 def register(app: typer.Typer) -> None:

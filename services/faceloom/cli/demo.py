@@ -24,7 +24,8 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("out/demo"),
     candidates: Annotated[int, typer.Option(help="How many faces to generate.")] = 256,
 ) -> None:
-    """Start everything, build a small dataset through TorchServe, write a report, stop everything.
+    """Start everything, build a small dataset through TorchServe, translate its drawings, write a report,
+    stop everything.
 
     Example: [bold]faceloom demo --out out/demo[/bold]
     """
@@ -53,7 +54,7 @@ async def _demo(out: Path, candidates: int) -> dict[str, Any]:
         display = BuildDisplay(spec, quiet=False)
         result = await build_in_service(spec, out / "dataset", Options(), display)
         (out / "build.json").write_text(json.dumps(result) + "\n")
-        console.print("writing the report")
+        console.print("translating its drawings and writing the report")
         async with Faceloom.connect() as faceloom:
             await write_report(out / "dataset", out / "report.html", faceloom, result)
     finally:

@@ -1,29 +1,28 @@
 """A dataset as one HTML page to look at: faces with their sketches and layouts, what was rejected and why,
-the scores, the time it took. The page is self-contained."""
+the scores, the time it took, what the translator makes of it. The page is self-contained."""
 
 import asyncio
-import base64
 import html
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
-
-from PIL import Image as PilImage
 
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
 from faceloom.pipeline.finalize import METADATA, REJECTED, read_summary
 from faceloom.pipeline.folder import RECIPE
+from faceloom.pipeline.pictures import colours, figure, triple
 from faceloom.pipeline.recipe import Recipe
+from faceloom.pipeline.translations import translations
 from faceloom.runtime.errors import UsageError
 
 _TRIPLES = 24
 _FACES = 96
 _REJECTED = 60
+_TRANSLATED = 12
 _BINS = 40
 
 
@@ -35,11 +34,13 @@ async def write_report(
     Args:
         dataset: A finished dataset.
         target: The HTML file.
-        faceloom: Makes the rejected faces again, which the dataset does not hold.
+        faceloom: Makes the rejected faces again, which the dataset does not hold, and translates. Without
+            a translator, the page has no translations.
         build: What `faceloom build --json` printed, for the timings; may be empty.
 
     Raises:
         UsageError: `dataset` is not a finished dataset.
+        ServiceError: A service failed.
     """
     summary = read_summary(dataset)
     if summary is None:
@@ -54,11 +55,11 @@ async def write_report(
         recipe_digest=summary.recipe_digest,
         dataset_digest=summary.dataset_digest,
         figures=_figures(vars(summary), build),
-        triples="".join(_triple(dataset, row) for row in accepted[:_TRIPLES]),
-        colours=_colours(json.loads((dataset / "labels.json").read_text())["classes"]),
+        triples="".join(triple(dataset, row) for row in accepted[:_TRIPLES]),
+        colours=colours(json.loads((dataset / "labels.json").read_text())["classes"]),
         more=_more(dataset, accepted[_TRIPLES : _TRIPLES + _FACES]),
         rejected="".join(
-            _figure(face, row)
+            figure(face, row)
             for face, row in zip(
                 await _faces(faceloom, [row["seed"] for row in shown], psi), shown, strict=True
             )
@@ -70,6 +71,9 @@ async def write_report(
             recipe.threshold,
         ),
         timings=_timings(build),
+        translations=await translations(
+            dataset, _spread(accepted, _TRANSLATED), recipe.spec.seed, faceloom
+        ),
     )
     await asyncio.to_thread(_write, target, page)
 
@@ -96,41 +100,11 @@ def _figures(summary: Mapping[str, Any], build: Mapping[str, Any]) -> str:
     return "".join(f"<div><b>{value}</b>{name}</div>" for name, value in numbers.items())
 
 
-def _triple(dataset: Path, row: Mapping[str, Any]) -> str:
-    layout = PilImage.open(dataset / row["layout_file_name"]).convert("RGB")
-    pictures = (
-        _file(dataset / row["file_name"]),
-        _file(dataset / row["sketch_file_name"]),
-        _png(layout),
-    )
-    return f"<figure>{''.join(map(_img, pictures))}{_caption(row)}</figure>"
-
-
 def _more(dataset: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    faces = "".join(_figure(_file(dataset / row["file_name"]), row) for row in rows)
+    faces = "".join(figure((dataset / row["file_name"]).read_bytes(), row) for row in rows)
     return f'<h2>More accepted faces</h2><div class="grid">{faces}</div>'
-
-
-def _figure(picture: bytes, row: Mapping[str, Any]) -> str:
-    return f"<figure>{_img(picture)}{_caption(row)}</figure>"
-
-
-def _caption(row: Mapping[str, Any]) -> str:
-    return f"<figcaption>{row['seed']} · {row['quality']:.3f}</figcaption>"
-
-
-def _img(picture: bytes) -> str:
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
-
-
-def _colours(classes: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(
-        f'<span><i style="background: rgb({",".join(map(str, one["color"]))})"></i>'
-        f"{html.escape(one['name'])}</span>"
-        for one in classes
-    )
 
 
 def _histogram(accepted: Sequence[float], rejected: Sequence[float], threshold: float) -> str:
@@ -182,19 +156,10 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 def _spread(rows: Sequence[dict[str, Any]], most: int) -> Sequence[dict[str, Any]]:
     """At most that many rows, evenly over the whole list."""
-    return rows[:: max(1, -(-len(rows) // most))]
+    shown = min(len(rows), most)
+    return [rows[place * len(rows) // shown] for place in range(shown)]
 
 
 def _write(target: Path, page: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page)
-
-
-def _file(path: Path) -> bytes:
-    return path.read_bytes()
-
-
-def _png(picture: PilImage.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

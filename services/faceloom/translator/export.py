@@ -79,6 +79,7 @@ def _source(task: str, run: Path, state: Mapping[str, Any]) -> dict[str, Any]:
         "name": "faceloom build",
         "use": f"pairs the {task} encoder was trained on",
         "dataset_digest": state["run"]["dataset"],
+        "dataset_seed": state["run"]["dataset_seed"],
         "file": run.name,
         "sha256": file_digest(run),
     }

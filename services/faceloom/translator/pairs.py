@@ -64,9 +64,17 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A verified dataset, as far as one training needs it."""
+    """A verified dataset, as far as one training needs it.
+
+    Args:
+        digest: Of the dataset.
+        seed: Of the build: faces of builds with other seeds are others.
+        generator: Digest of the generator's weights.
+        splits: Pairs by split.
+    """
 
     digest: str
+    seed: int
     generator: str
     splits: Mapping[str, Pairs]
 
@@ -90,8 +98,10 @@ def read_dataset(
         tell: Told of every pair.
 
     Raises:
-        UsageError: The dataset fails verification, has other classes, or a split is empty.
+        UsageError: The dataset is not there or fails verification, has other classes, or a split is empty.
     """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give what `faceloom build` wrote")
     faults = dataset_faults(folder)
     summary = None if faults else read_summary(folder)
     if summary is None:
@@ -109,7 +119,8 @@ def read_dataset(
             raise UsageError(f"{folder} has no {split} faces; build a larger dataset")
         told = _told(chosen, partial(tell, f"reading {split}"))
         found[split] = read_pairs(folder, told, w, task, side, image_side)
-    return Dataset(summary.dataset_digest, recipe.models["generator"].digest, found)
+    generator = recipe.models["generator"].digest
+    return Dataset(summary.dataset_digest, recipe.spec.seed, generator, found)
 
 
 def read_pairs(

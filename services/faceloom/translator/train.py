@@ -80,6 +80,7 @@ def train(
         description = {
             "task": task,
             "dataset": data.digest,
+            "dataset_seed": data.seed,
             "generator": data.generator,
             "perceptual": digest_of(lpips_weights) if lpips_weights else "efficientnet-lite0",
             "identity": digest_of([id_weights]) if id_weights else None,
