@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.service import service, services
+from faceloom.runtime.service import service
 from faceloom.store.profile import model_folder
 from tests.samples import face
-
-MODEL_SERVICES = sorted(services())
 
 
 def pytest_configure(config: pytest.Config) -> None:

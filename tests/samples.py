@@ -15,6 +15,7 @@ from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
+from faceloom.translator.v1 import translator_pb2
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -23,25 +24,30 @@ METHODS = {
     "quality": "Classify",
     "segmentation": "Segment",
     "sketch": "Sketch",
+    "translator": "Translate",
 }
 REQUESTS: dict[str, type[Message]] = {
     "generator": generator_pb2.GenerateRequest,
     "quality": quality_pb2.ClassifyRequest,
     "segmentation": segmentation_pb2.SegmentRequest,
     "sketch": sketch_pb2.SketchRequest,
+    "translator": translator_pb2.TranslateRequest,
 }
 RESPONSES: dict[str, type[Message]] = {
     "generator": generator_pb2.GenerateResponse,
     "quality": quality_pb2.ClassifyResponse,
     "segmentation": segmentation_pb2.SegmentResponse,
     "sketch": sketch_pb2.SketchResponse,
+    "translator": translator_pb2.TranslateResponse,
 }
 ANSWERS = {
     "generator": "faces",
     "quality": "qualities",
     "segmentation": "layouts",
     "sketch": "sketches",
+    "translator": "translations",
 }
+# Those that take a list of images, and answer each.
 IMAGE_SERVICES = ("quality", "segmentation", "sketch")
 
 
@@ -61,6 +67,20 @@ def face(number: int, width: int = 64, height: int = 64) -> Array:
     )
     grain = random.randint(-20, 21, (height, width, 3))
     return (np.asarray(picture).astype(int) + grain).clip(0, 255).astype(np.uint8)
+
+
+def page(number: int = 0, height: int = 256, width: int = 256) -> Array:
+    """A drawing of a head, another one for every number. [height, width]"""
+    random = np.random.RandomState(number)
+    picture = PilImage.new("L", (width, height), 255)
+    draw = ImageDraw.Draw(picture)
+    x, y = width // 2 + random.randint(-20, 21), height // 2 + random.randint(-20, 21)
+    draw.ellipse(
+        [x - width // 4, y - height // 3, x + width // 4, y + height // 3], outline=0, width=3
+    )
+    for _ in range(6):
+        draw.line(random.randint(0, min(width, height), 4).tolist(), random.randint(0, 120), 3)
+    return np.asarray(picture)
 
 
 def raw(pixels: Array) -> image_pb2.Image:
@@ -107,7 +127,25 @@ def request(name: str, *numbers: int) -> Message:
     numbers = numbers or (1,)
     if name == "generator":
         return generator_pb2.GenerateRequest(seeds=numbers, truncation_psi=0.7)
+    if name == "translator":
+        # Of one drawing: what may differ from item to item is the style.
+        return translator_pb2.TranslateRequest(
+            sketch=raw(page()), variants=len(numbers), style_latents=styles(*numbers)
+        )
     return with_images(name, *(raw(face(number)) for number in numbers))
+
+
+def styles(*numbers: int) -> translator_pb2.StyleLatents:
+    """A w for every number, of the 100 values that the tiny generator's have."""
+    return translator_pb2.StyleLatents(
+        latents=[
+            generator_pb2.Latent(
+                values=np.random.RandomState(number).randn(100),
+                space=generator_pb2.LATENT_SPACE_W,
+            )
+            for number in numbers
+        ]
+    )
 
 
 def with_images(name: str, *images: image_pb2.Image, **fields: Any) -> Message:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def build_dataset(folder: Path, generator: Path, seed: int = 0) -> Path:
     """128 accepted faces of the generator, with their sketches and layouts."""
     client = Factory(generator).client()
     asyncio.run(run_build(BuildSpec(FACES, None, seed, 0.7), folder, client))
+    return folder
+
+
+def with_edited_sums(dataset: Path, folder: Path) -> Path:
+    """A copy of a dataset with another digit in its list of sums."""
+    shutil.copytree(dataset, folder)
+    sums = (folder / "SHA256SUMS").read_text()
+    # A new file: datasets share theirs with their build.
+    (folder / "SHA256SUMS").unlink()
+    (folder / "SHA256SUMS").write_text(sums.replace("a", "b", 1))
     return folder
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from google.rpc import status_pb2
-from PIL import Image as PilImage
-from PIL import ImageDraw
 
 from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.generator.v1 import generator_pb2 as gen
@@ -59,20 +57,6 @@ def loaded(folder: Path) -> AnyHandler:
     return handler
 
 
-def page(number: int = 0, height: int = 256, width: int = 256) -> samples.Array:
-    """A drawing of a head, another one for every number. [height, width]"""
-    random = np.random.RandomState(number)
-    picture = PilImage.new("L", (width, height), 255)
-    draw = ImageDraw.Draw(picture)
-    x, y = width // 2 + random.randint(-20, 21), height // 2 + random.randint(-20, 21)
-    draw.ellipse(
-        [x - width // 4, y - height // 3, x + width // 4, y + height // 3], outline=0, width=3
-    )
-    for _ in range(6):
-        draw.line(random.randint(0, min(width, height), 4).tolist(), random.randint(0, 120), 3)
-    return np.asarray(picture)
-
-
 def layout(number: int = 0) -> samples.Array:
     """A label map in CelebAMask-HQ's order with every id. [128, 128]"""
     random = np.random.RandomState(number)
@@ -92,7 +76,7 @@ def map_of(image: image_pb2.Image, order: int = pb.LABEL_ORDER_CELEBAMASK_HQ) ->
 def asked(**fields: Any) -> pb.TranslateRequest:
     """A request for a sketch, unless it says otherwise."""
     if not {"sketch", "layout"} & fields.keys():
-        fields["sketch"] = samples.raw(page())
+        fields["sketch"] = samples.raw(samples.page())
     return pb.TranslateRequest(**fields)
 
 

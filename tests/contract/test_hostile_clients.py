@@ -22,6 +22,7 @@ from faceloom.runtime.front import Front
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, service
 from faceloom.sketch.v1 import sketch_pb2
+from faceloom.translator.v1 import translator_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -107,11 +108,41 @@ async def test_a_bad_image_is_refused_by_its_place(
     assert error.field == field
 
 
-@pytest.mark.parametrize("name", samples.IMAGE_SERVICES)
-async def test_a_bomb_costs_no_time(running: dict[str, Running], name: str) -> None:
+def to_translate(field: str, image: image_pb2.Image) -> translator_pb2.TranslateRequest:
+    """A request with that picture in that field, and a good drawing unless the field is in its place."""
+    request = translator_pb2.TranslateRequest(sketch=RAW)
+    where: Any = request.layout.image if field == "layout.image" else getattr(request, field)
+    where.CopyFrom(image)
+    return request
+
+
+@pytest.mark.parametrize("field", ["sketch", "style_reference"])
+@pytest.mark.parametrize("bad", BAD_IMAGES)
+async def test_a_bad_picture_to_translate_is_refused_by_its_field(
+    running: dict[str, Running], field: str, bad: str
+) -> None:
+    image, place = BAD_IMAGES[bad]
+
+    error = await refused(running, "translator", to_translate(field, image))
+
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+    assert error.field == place.replace("images[1]", field)
+
+
+BOMB = samples.png_bomb(30_000)
+BOMBS = [(name, samples.with_images(name, *[BOMB] * 64)) for name in samples.IMAGE_SERVICES]
+BOMBS += [
+    ("translator", to_translate(field, BOMB))
+    for field in ("sketch", "layout.image", "style_reference")
+]
+
+
+@pytest.mark.parametrize(("name", "bombs"), BOMBS)
+async def test_a_bomb_costs_no_time(running: dict[str, Running], name: str, bombs: Message) -> None:
     started = time.process_time()
-    bombs = samples.with_images(name, *[samples.png_bomb(30_000)] * 64)
-    await rpc.refusal(rpc.call(running[name].channel, name, bombs))
+    error = await rpc.refusal(rpc.call(running[name].channel, name, bombs))
+
+    assert "30000x30000" in error.message
 
     # One picture of that size alone takes many seconds to unpack.
     assert time.process_time() - started < 2
@@ -122,7 +153,7 @@ async def test_an_empty_request_is_refused(running: dict[str, Running], name: st
     error = await refused(running, name, b"")
 
     assert error.code == "INVALID_ARGUMENT"
-    assert error.field == ("seeds" if name == "generator" else "images")
+    assert error.field == {"generator": "seeds", "translator": "condition"}.get(name, "images")
 
 
 @pytest.mark.parametrize("name", samples.IMAGE_SERVICES)
@@ -136,6 +167,16 @@ async def test_too_many_images_are_refused(
 
     assert (error.code, error.field) == ("INVALID_ARGUMENT", "images")
     assert "64" in error.message
+
+
+@pytest.mark.parametrize("count", [17, 2**32 - 1])
+async def test_too_many_variants_are_refused(running: dict[str, Running], count: int) -> None:
+    request = translator_pb2.TranslateRequest(sketch=RAW, variants=count, style_seed=1)
+
+    error = await refused(running, "translator", request)
+
+    assert (error.code, error.field) == ("INVALID_ARGUMENT", "variants")
+    assert "1 to 16" in error.message
 
 
 @pytest.mark.parametrize("name", samples.METHODS)
@@ -178,7 +219,7 @@ async def test_an_enormous_model_version_is_answered_all_the_same(
     assert error.field == "model_version"
 
 
-@pytest.mark.parametrize("name", ["generator", "segmentation", "sketch"])
+@pytest.mark.parametrize("name", ["generator", "segmentation", "sketch", "translator"])
 @pytest.mark.parametrize("wrong", [99, -1, 2**31 - 1])
 async def test_an_output_format_that_does_not_exist_is_refused(
     running: dict[str, Running], name: str, wrong: int

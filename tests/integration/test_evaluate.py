@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
+from faceloom.cli.main import run
 from faceloom.client import Faceloom
 from faceloom.common.v1 import engine_pb2
 from faceloom.generator.convention import to_pixels
@@ -240,6 +241,32 @@ def test_what_cannot_be_evaluated_is_refused(dataset: Path, model: Path, tmp_pat
     layout = next((touched / "layouts").iterdir())
     layout.write_bytes(layout.read_bytes() + b" ")
     refuse(f"fails verification: layouts/{layout.name}", **good | {"dataset": touched})
+
+
+def test_a_report_that_cannot_be_written_is_printed_all_the_same(
+    outcome: Evaluation,
+    dataset: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("faceloom.generator.features.LiteFeatures", random_features)
+    options = {"task": "segmentation", "dataset": dataset, "model": model, "limit": 2}
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "out"
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    command = ["faceloom", "evaluate", "translator", *arguments, "--out", str(out), "--json"]
+    monkeypatch.setattr(sys, "argv", command)
+
+    with pytest.raises(SystemExit) as end:
+        run()
+
+    printed, said = capfd.readouterr()
+    assert end.value.code == 1
+    assert said == f"faceloom: cannot write to {out}: Not a directory\n"
+    assert json.loads(printed)["digests"]["dataset"] == outcome.digests["dataset"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_command_measures_with_the_real_features(

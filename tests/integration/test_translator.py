@@ -15,7 +15,6 @@ from tests.translators import (
     layout,
     loaded,
     map_of,
-    page,
     results,
     translate,
     w_plus_of,
@@ -37,7 +36,7 @@ def test_a_sketch_becomes_what_encoder_and_decoder_make_of_it(
     (made,) = translate(translator, return_latents=True)
 
     with torch.inference_mode():
-        offsets = translator_network.encoders["sketch"](sketch_tensor(page(), 64)[None])
+        offsets = translator_network.encoders["sketch"](sketch_tensor(samples.page(), 64)[None])
     want = (offsets + translator_network.decoder.latent_avg).numpy()[0]
     assert np.array_equal(w_plus_of(made), want)
     assert (made.image.format, made.image.width, made.image.height) == (
@@ -60,7 +59,9 @@ def test_a_layout_becomes_what_encoder_and_decoder_make_of_it(
 
 
 def test_another_picture_is_another_face(translator: AnyHandler) -> None:
-    sketches = [translate(translator, sketch=samples.raw(page(n)))[0].image.data for n in range(4)]
+    sketches = [
+        translate(translator, sketch=samples.raw(samples.page(n)))[0].image.data for n in range(4)
+    ]
     layouts = [
         translate(translator, layout=map_of(labels8(layout(n))))[0].image.data for n in range(4)
     ]
@@ -138,10 +139,11 @@ def test_ids_are_never_averaged(translator: AnyHandler, translator_network: Tran
 
 def sketches() -> dict[str, tuple[image_pb2.Image, image_pb2.Image]]:
     """Two ways to send the same drawing, by name."""
-    grey = page()
+    grey = samples.page()
     colour = np.repeat(grey[:, :, None], 3, axis=2)
     ink = np.zeros((256, 256, 2), np.uint8)
     ink[:, :, 1] = 255 - grey
+    bilevel = np.where(grey < 128, 0, 255).astype(np.uint8)
     cmyk = PilImage.fromarray(colour).convert("CMYK")
     plain = samples.raw(grey)
     return {
@@ -149,6 +151,8 @@ def sketches() -> dict[str, tuple[image_pb2.Image, image_pb2.Image]]:
         "raw colour": (samples.raw(colour), plain),
         "colour PNG": (samples.file(colour), plain),
         "16 bit PNG": (samples.file(PilImage.fromarray(grey.astype(np.uint16) * 257)), plain),
+        "1 bit PNG": (samples.file(PilImage.fromarray(bilevel).convert("1")), samples.raw(bilevel)),
+        "palette PNG": (samples.file(PilImage.fromarray(grey).convert("P")), plain),
         "lossless WebP": (samples.file(colour, "WEBP", lossless=True), plain),
         "ink on nothing": (samples.file(PilImage.fromarray(ink, "LA")), plain),
         "CMYK JPEG": (
@@ -170,12 +174,12 @@ def test_a_drawing_is_the_same_in_every_format(translator: AnyHandler, name: str
 def test_a_cmyk_drawing_is_nearly_the_drawing(translator: AnyHandler) -> None:
     decoded = decode_rgb(sketches()["CMYK JPEG"][0], "f")[:, :, 0]
 
-    assert np.abs(decoded.astype(int) - page()).mean() < 3
+    assert np.abs(decoded.astype(int) - samples.page()).mean() < 3
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 300), (1000, 700), (2048, 2048)])
 def test_a_drawing_may_have_any_size(translator: AnyHandler, size: tuple[int, int]) -> None:
-    (made,) = translate(translator, sketch=samples.raw(page(1, *size)))
+    (made,) = translate(translator, sketch=samples.raw(samples.page(1, *size)))
 
     assert (made.image.width, made.image.height) == (64, 64)
 
@@ -183,9 +187,9 @@ def test_a_drawing_may_have_any_size(translator: AnyHandler, size: tuple[int, in
 def test_every_call_of_a_batch_is_answered_in_its_place(translator: AnyHandler) -> None:
     # pixel2style2pixel drops what does not fill its last batch.
     requests = [
-        asked(sketch=samples.raw(page(1)), variants=3, style_seed=1),
+        asked(sketch=samples.raw(samples.page(1)), variants=3, style_seed=1),
         asked(layout=map_of(labels8(layout()))),
-        asked(sketch=samples.raw(page(2))),
+        asked(sketch=samples.raw(samples.page(2))),
     ]
     apart = [results(translator, request)[0] for request in requests]
 

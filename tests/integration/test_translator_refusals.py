@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.translator_data import build_dataset, small_options, write_generator
+from tests.translator_data import build_dataset, small_options, with_edited_sums, write_generator
 
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model
@@ -22,7 +22,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "other options": ({"options": {"batch": 8}}, "options.batch: 4 there, 8 here"),
     "another dataset": ({"dataset": "other"}, "dataset: "),
     "a changed picture": ({"dataset": "changed"}, "fails verification: images/.*changed"),
-    "no dataset": ({"dataset": "nothing"}, "fails verification: dataset.json: missing"),
+    "changed sums": ({"dataset": "resummed"}, "fails verification: SHA256SUMS: .* and 1 more"),
+    "no dataset": (
+        {"dataset": "nothing"},
+        "nothing is no folder; give what `faceloom build` wrote",
+    ),
+    "a build that has not finished": (
+        {"dataset": "unfinished"},
+        "fails verification: dataset.json: missing",
+    ),
     "another generator": ({"generator": "another"}, "made by another generator"),
     "a folder of somebody else's": ({"out": "occupied"}, "is not empty and no run"),
     "weights of nothing": ({"lpips": "notes.txt"}, "is no file of weights"),
@@ -76,6 +84,11 @@ def prepare(name: str, training_store: Path, folder: Path) -> Path:
         data = picture.read_bytes()
         picture.unlink()
         picture.write_bytes(data[:-1] + b"?")
+    if name == "resummed":
+        with_edited_sums(training_store / "dataset", path)
+    if name == "unfinished":
+        shutil.copytree(training_store / "dataset", path)
+        (path / "dataset.json").unlink()
     if name == "another":
         return write_generator(path, seed=1)
     if name == "occupied":

@@ -14,7 +14,6 @@ from tests.translators import (
     assert_shows,
     bytes_of,
     latents,
-    page,
     translate,
     w_plus_of,
 )
@@ -119,7 +118,7 @@ def test_answered_latents_are_the_same_face_again(translator: AnyHandler) -> Non
 
     again = translate(
         translator,
-        sketch=samples.raw(page(1)),
+        sketch=samples.raw(samples.page(1)),
         variants=3,
         style_latents=latents(*(w_plus_of(one) for one in made)),
         mixed_layers=every,

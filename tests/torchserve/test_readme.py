@@ -43,7 +43,9 @@ def test_shell_commands_do_what_they_say(stack, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/kept/images").glob("*.png"))) == 32
     assert (tmp_path / "out/sketches/seed0000003.png").is_file()
     assert (tmp_path / "out/layouts/seed0000003.png").is_file()
-    assert "Rejected faces" in (tmp_path / "out/faces.html").read_text()
+    page = (tmp_path / "out/kept.html").read_text()
+    assert "Rejected faces" in page
+    assert "From sketches" in page and "From layouts" in page
 
 
 def test_the_python_example_prints_a_line_per_face(stack, tmp_path: Path) -> None:

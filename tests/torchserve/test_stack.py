@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 from tests import rpc, samples
 from tests.fakes import eventually
+from tests.translators import asked, labels8, layout, map_of
 
 from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.generator.v1 import generator_pb2
@@ -27,6 +28,7 @@ from faceloom.runtime.handler import AnyHandler, run_batch
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, services
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.profile import profile_services
+from faceloom.translator.v1 import translator_pb2
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.asyncio(loop_scope="module")]
 
@@ -132,6 +134,28 @@ async def test_coalesced_calls_give_the_same_bytes_as_lone_ones(
     assert answers == [direct(handler_of(name), name, request) for request in requests]
 
 
+async def test_torchserve_translates_whatever_is_asked_as_this_process_does(
+    running: Running, handler_of: Callable[[str], AnyHandler]
+) -> None:
+    face = samples.raw(samples.face(4))
+    requests = [
+        asked(sketch=samples.file(samples.page(1, 300, 200)), return_latents=True),
+        asked(variants=3, style_seed=2**64 - 1, truncation_psi=0.5, alpha=0.5),
+        asked(style_reference=face, output_format="IMAGE_FORMAT_PNG"),
+        asked(layout=map_of(labels8(layout(1)))),
+        asked(layout=map_of(labels8(layout(1)), translator_pb2.LABEL_ORDER_BISENET)),
+        asked(layout=map_of(labels8(layout(2))), variants=2, style_seed=1, mixed_layers=[0, 9]),
+        asked(layout=map_of(labels8(layout(2))), style_reference=face),
+    ]
+
+    answers = await asyncio.gather(*(running.call("translator", request) for request in requests))
+
+    handler = handler_of("translator")
+    assert answers == [direct(handler, "translator", request) for request in requests]
+    made = [item for answer in answers for item in samples.items("translator", answer)]
+    assert len(set(made)) == len(made) == 10
+
+
 def hostile(name: str) -> list[Any]:
     """Bad requests for the service, and garbage."""
     garbage = [b"", b"\xff" * 100, bytes(MAX_MESSAGE_BYTES + 1)]
@@ -144,6 +168,16 @@ def hostile(name: str) -> list[Any]:
         ]
     png = samples.file(samples.face(1))
     truncated = image_pb2.Image(format=png.format, data=png.data[:500])
+    if name == "translator":
+        return [
+            *garbage,
+            asked(sketch=truncated),
+            asked(sketch=samples.png_bomb(30_000)),
+            asked(style_reference=samples.png_bomb(30_000)),
+            asked(layout=map_of(labels8(layout() + 19))),
+            asked(variants=10_000, style_seed=1),
+            asked(style_seed=1, alpha=float("nan")),
+        ]
     return [
         *garbage,
         samples.with_images(name, truncated),

@@ -70,6 +70,8 @@ def test_every_command_has_an_example_in_its_help(name: str) -> None:
             "2^64 - 1",
         ),
         (["translate", "a.png", "--style-seed", "1", "--style-reference", "b.png"], "not both"),
+        (["translate", "a.png", "--psi", "0.5"], "give --style-seed"),
+        (["translate", "a.png", "--alpha", "0.5"], "give --style-seed or --style-reference"),
         (["models", "package", "--profile", "nothing"], "does not exist"),
     ],
 )
@@ -107,10 +109,11 @@ def test_a_folder_that_is_no_dataset_has_faults(tmp_path) -> None:
 
 def test_the_shipped_models_are_listed_and_intact() -> None:
     listed = json.loads(faceloom("models", "list", "--json").stdout)["models"]
-    assert {model["service"] for model in listed} >= {
-        "generator",
-        "quality",
-        "sketch",
-        "segmentation",
-    }
+    assert [(model["profile"], model["service"]) for model in listed] == [
+        ("tiny", "generator"),
+        ("tiny", "quality"),
+        ("tiny", "segmentation"),
+        ("tiny", "sketch"),
+        ("tiny", "translator"),
+    ]
     assert faceloom("models", "verify").returncode == 0

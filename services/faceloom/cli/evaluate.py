@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.translate import Task
-from faceloom.runtime.errors import UsageError
+from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.store.profile import model_folder
 
 app = typer.Typer(help="Measure models on held-out faces.", no_args_is_help=True)
@@ -80,5 +80,9 @@ def translator(
             bar.update(task_id, description=row, completed=done, total=total)
 
         evaluation = evaluate(question, features, tell)
-    write_report(evaluation, out)
+    # Printed first: it took long, and what was measured is not lost on a full disk.
     print_result(to_json(evaluation), as_json, to_markdown(evaluation))
+    try:
+        write_report(evaluation, out)
+    except OSError as error:
+        raise FaceloomError(f"cannot write to {out}: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,7 +13,7 @@ from faceloom.cli.options import AsJson, Engine, EngineKind, connect, print_resu
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
-from faceloom.runtime.errors import UsageError
+from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 
@@ -190,8 +191,10 @@ def target_files(files: Sequence[Path], out: Path) -> list[Path]:
     """Where each file's result goes.
 
     Raises:
-        UsageError: Two files would be written to the same place.
+        UsageError: `out` is a file, or two files would be written to the same place.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; give a folder for the results")
     targets = [out / f"{file.stem}.png" for file in files]
     twins = {target.name for target in targets if targets.count(target) > 1}
     if twins:
@@ -206,11 +209,20 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def write_file(target: Path, data: bytes) -> str:
-    """Writes a file whole or not at all; answers with its name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file whole or not at all; answers with its name.
+
+    Raises:
+        FaceloomError: It cannot be written there.
+    """
     partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise FaceloomError(f"cannot write {target}: {error.strerror}") from None
     return str(target)
 
 

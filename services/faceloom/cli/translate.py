@@ -14,8 +14,17 @@ from rich.progress import track
 from faceloom.cli.options import AsJson, Engine, EngineKind, connect, print_result
 from faceloom.cli.single import Out, read_image, target_files, write_file
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import FaceloomError, InvalidArgument, UsageError
+from faceloom.runtime.errors import (
+    FaceloomError,
+    InvalidArgument,
+    ServiceError,
+    TooLarge,
+    UsageError,
+)
 from faceloom.translator.v1 import translator_pb2 as pb
+
+# What fields of the request are called here.
+_OPTIONS = {"variants": "--variants", "truncation_psi": "--psi", "alpha": "--alpha"}
 
 
 class Task(StrEnum):
@@ -48,12 +57,7 @@ class Look:
         Raises:
             UsageError: The options contradict each other.
         """
-        if self.style_seed is not None and self.style_reference is not None:
-            raise UsageError("give --style-seed or --style-reference, not both")
-        if self.variants > 1 and self.style_seed is None:
-            raise UsageError(f"--variants {self.variants} differ by their seeds: give --style-seed")
-        if self.style_seed is not None and not 0 <= self.style_seed < 2**64:
-            raise UsageError("--style-seed goes from 0 to 2^64 - 1")
+        self._check()
         reference = read_image(self.style_reference) if self.style_reference else None
         request = pb.TranslateRequest(
             variants=self.variants,
@@ -65,6 +69,23 @@ class Look:
         if self.style_seed is not None:
             request.style_seed = self.style_seed
         return request
+
+    def _check(self) -> None:
+        seeded, referring = self.style_seed is not None, self.style_reference is not None
+        problems = {
+            "give --style-seed or --style-reference, not both": seeded and referring,
+            "--style-seed goes from 0 to 2^64 - 1": not 0 <= (self.style_seed or 0) < 2**64,
+            f"--variants {self.variants} differ by their seeds: give --style-seed": (
+                self.variants > 1 and not seeded
+            ),
+            "--psi is for styles by seed: give --style-seed": self.psi is not None and not seeded,
+            "--alpha is the share of a style: give --style-seed or --style-reference": (
+                self.alpha is not None and not (seeded or referring)
+            ),
+        }
+        for problem, there_is in problems.items():
+            if there_is:
+                raise UsageError(problem)
 
 
 def translate(
@@ -95,6 +116,8 @@ def translate(
 ) -> None:
     """Turn drawings or label maps into faces: OUT/<name>.png, or OUT/<name>-<k>.png for variants.
 
+    It ends at the first file that is refused. The faces of the files before it stay, each of them whole.
+
     Example: [bold]faceloom translate --task sketch drawing.png --variants 5 --style-seed 5 --out faces[/bold]
     """
     look = Look(variants, style_seed, style_reference, psi, alpha)
@@ -124,14 +147,22 @@ async def _translate(
         ):
             try:
                 response = await faceloom.translate(request)
-            except InvalidArgument as error:
-                guilty = reference if (error.field or "").startswith("style_reference") else file
-                raise FaceloomError(f"{guilty}: {error.message}") from None
+            except (InvalidArgument, TooLarge) as error:
+                raise _explained(error, file, reference) from None
             for place, translation in zip(
                 _places(target, request.variants), response.translations, strict=True
             ):
                 written.append(write_file(place, translation.image.data))
     return written
+
+
+def _explained(error: ServiceError, file: Path, reference: Path | None) -> FaceloomError:
+    """The refusal of a request, by the file or the option that it is about."""
+    field = error.field or ""
+    if field in _OPTIONS:
+        return UsageError(f"{_OPTIONS[field]}: {error.message}")
+    guilty = reference if field.startswith("style_reference") else file
+    return FaceloomError(f"{guilty}: {error.message}")
 
 
 def _with_picture(

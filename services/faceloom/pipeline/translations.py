@@ -121,7 +121,7 @@ def _training_seeds(served: model_pb2.ModelInfo) -> dict[str, int]:
         for model in models
         if model.weights.sha256 == served.digest
         for source in model.sources
-        if "dataset_digest" in source
+        if "dataset_seed" in source
     }
 
 
