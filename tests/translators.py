@@ -75,7 +75,7 @@ def map_of(image: image_pb2.Image, order: int = pb.LABEL_ORDER_CELEBAMASK_HQ) ->
 
 def asked(**fields: Any) -> pb.TranslateRequest:
     """A request for a sketch, unless it says otherwise."""
-    if not {"sketch", "layout"} & fields.keys():
+    if not {"sketch", "layout", "face"} & fields.keys():
         fields["sketch"] = samples.raw(samples.page())
     return pb.TranslateRequest(**fields)
 

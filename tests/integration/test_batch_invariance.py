@@ -192,7 +192,9 @@ def test_a_trained_quality_network_does_not_see_the_place_in_a_chunk() -> None:
     network.train()
     with torch.no_grad():
         network(torch.randn(8, 3, 96, 96))
-    ready_network(network, network.state_dict(), "cpu")
+    # Laid out as weights of a model folder are.
+    weights = network.to(memory_format=torch.channels_last).state_dict()
+    network = ready_network(MixNetS, {"num_classes": 2}, weights, "cpu")
     size = service("quality").compute_batch.cpu
     pictures = torch.randn(4 * size, 3, 96, 96)
 

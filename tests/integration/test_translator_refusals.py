@@ -33,8 +33,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another generator": ({"generator": "another"}, "made by another generator"),
     "a folder of somebody else's": ({"out": "occupied"}, "is not empty and no run"),
-    "weights of nothing": ({"lpips": "notes.txt"}, "is no file of weights"),
-    "weights of something else": ({"lpips": "else.pth"}, "not the weights of Lpips"),
+    "weights of nothing": ({"lpips": "notes.txt"}, "notes.txt is not a PyTorch checkpoint"),
+    "weights of something else": (
+        {"lpips": "else.pth"},
+        r"else.pth: no features\.0\.bias, .*is \[1\]",
+    ),
     "a batch that cannot be cut": ({"options": {"accumulate": 3}}, "not a multiple of 3"),
 }
 

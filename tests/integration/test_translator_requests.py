@@ -154,6 +154,7 @@ WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "labels as a reference": (
         {"style_reference": labels8(layout())}, "style_reference.format",
     ),
+    "labels as a face": ({"face": labels8(layout())}, "face.format"),
     "labels as an answer": ({"output_format": "IMAGE_FORMAT_LABELS8"}, "output_format"),
 }  # fmt: skip
 
@@ -170,7 +171,11 @@ def test_a_wish_that_cannot_be_is_refused_by_its_field(translator: AnyHandler, n
 
 @pytest.mark.parametrize(
     ("fields", "task"),
-    [({"layout": order(1)}, "segmentation"), ({"style_reference": FACE}, "face")],
+    [
+        ({"layout": order(1)}, "segmentation"),
+        ({"style_reference": FACE}, "face"),
+        ({"face": FACE}, "face"),
+    ],
 )
 def test_what_a_model_was_not_trained_for_is_said(
     tmp_path: Path, fields: dict[str, Any], task: str
@@ -190,6 +195,9 @@ def test_raw_faces_that_do_not_fit_into_a_message_are_refused_before_they_are_ma
     error = refusal(translator, variants=6, style_seed=1)
 
     assert error.field == "variants" and "5 do" in error.message
+    assert len(translate(translator, variants=5, style_seed=1)) == 5
+    compressed = translate(translator, variants=6, style_seed=1, output_format="IMAGE_FORMAT_PNG")
+    assert len(compressed) == 6
 
 
 def test_enormous_latents_do_no_harm(translator: AnyHandler) -> None:

@@ -30,7 +30,7 @@ from faceloom.store.model import open_model
 from faceloom.translator.v1 import translator_pb2 as pb
 
 
-@pytest.mark.parametrize("tasks", [("sketch",), ("segmentation",), ("sketch", "face")])
+@pytest.mark.parametrize("tasks", [("sketch",), ("segmentation",), ("face",), ("sketch", "face")])
 async def test_a_model_warms_up_with_what_it_can_do(tmp_path: Path, tasks: tuple[str, ...]) -> None:
     engine = InProcessEngine(loaded(write_model(tmp_path, tasks)))
 

@@ -82,6 +82,21 @@ def test_the_encoder_runs_once_however_many_variants(translator: Any) -> None:
     assert seen == [1]
 
 
+def test_below_the_first_mixed_layer_variants_are_decoded_once(translator: Any) -> None:
+    runs: list[int] = []
+    decoder = translator._network.decoder
+    hooks = [
+        conv.register_forward_hook(lambda module, args, output, i=i: runs.append(i))
+        for i, conv in enumerate([decoder.conv1, *decoder.convs])
+    ]
+
+    translate(translator, variants=3, style_seed=1, mixed_layers=[9, 4])
+    for hook in hooks:
+        hook.remove()
+
+    assert [runs.count(i) for i in range(9)] == [1, 1, 1, 1, 3, 3, 3, 3, 3]
+
+
 def test_alpha_is_the_share_of_the_style(translator: AnyHandler) -> None:
     code, style, mixed = (
         w_plus_of(translate(translator, return_latents=True, **fields)[0]).astype(np.float64)

@@ -109,11 +109,11 @@ def test_a_folder_that_is_no_dataset_has_faults(tmp_path) -> None:
 
 def test_the_shipped_models_are_listed_and_intact() -> None:
     listed = json.loads(faceloom("models", "list", "--json").stdout)["models"]
-    assert [(model["profile"], model["service"]) for model in listed] == [
-        ("tiny", "generator"),
-        ("tiny", "quality"),
-        ("tiny", "segmentation"),
-        ("tiny", "sketch"),
-        ("tiny", "translator"),
+    assert [(model["path"], model["service"]) for model in listed] == [
+        ("tiny/generator", "generator"),
+        ("tiny/quality", "quality"),
+        ("tiny/segmentation", "segmentation"),
+        ("tiny/sketch", "sketch"),
+        ("tiny/translator", "translator"),
     ]
     assert faceloom("models", "verify").returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import pytest
 import torch
@@ -111,9 +112,9 @@ def shaken(seed: int = 0) -> Generator:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_equals_the_plain_implementation(frozen: bool) -> None:
     net = shaken()
+    state = net.state_dict()
     if frozen:
         net.freeze()
-    state = net.state_dict()
     z = 3 * torch.randn(3, 24)
     w = net.mapping(z)
     torch.testing.assert_close(w, slow_mapping(state, z, 3, 0.1), atol=1e-5, rtol=1e-5)
@@ -121,6 +122,18 @@ def test_equals_the_plain_implementation(frozen: bool) -> None:
     expected = slow_synthesis(state, w_plus, 32)
     error = (net.synthesis(w_plus) - expected).abs().max() / expected.abs().max()
     assert error < 1e-4
+
+
+def test_a_frozen_network_holds_its_weights_once() -> None:
+    net = shaken()
+    names = set(net.state_dict())
+
+    net.freeze()
+
+    gone = names - set(net.state_dict())
+    layers = {name.rpartition(".")[0] for name in names if name.endswith(".conv.weight")}
+    assert {f"{layer}.weight" for layer in layers} <= gone
+    assert {"style.1.weight", "style.3.bias", "conv1.conv.modulation.weight"} <= gone
 
 
 @pytest.mark.parametrize(("size", "multiplier"), PUBLISHED)
@@ -191,6 +204,18 @@ def test_levels_stop_at_the_size_asked_for() -> None:
     net = shaken()
     levels = net.pyramid(net.broadcast(net.mapping(torch.randn(2, 24))), size=8)
     assert [tuple(rgb.shape) for _, rgb in levels] == [(2, 3, 4, 4), (2, 3, 8, 8)]
+
+
+@torch.no_grad()
+def test_known_features_go_on_to_the_same_picture() -> None:
+    net = shaken()
+    w_plus = net.broadcast(net.mapping(torch.randn(1, 24))).repeat(3, 1, 1)
+    w_plus[:, 3:] = net.mapping(torch.randn(3, 24))[:, None]
+    known = list(islice(net.features(w_plus[:1]), 3))
+
+    torch.testing.assert_close(net.synthesis(w_plus, known=known), net.synthesis(w_plus))
+    every = list(net.features(w_plus))
+    assert torch.equal(net.synthesis(w_plus, known=every), net.synthesis(w_plus))
 
 
 def test_widths_from_json_have_string_keys() -> None:

@@ -100,12 +100,13 @@ def test_weights_load_strictly_and_in_float32(tmp_path: Path) -> None:
     (folder / "model.json").write_text(json.dumps(description))
 
     weights = load_weights(open_model(folder))
-    network = ready_network(nn.Linear(3, 2, bias=False), weights, "cpu")
+    arguments = {"in_features": 3, "out_features": 2}
+    network = ready_network(nn.Linear, arguments | {"bias": False}, weights, "cpu")
 
     assert network.weight.dtype == torch.float32
     assert not network.training and not network.weight.requires_grad
     with pytest.raises(RuntimeError, match="Missing key"):
-        ready_network(nn.Linear(3, 2), weights, "cpu")
+        ready_network(nn.Linear, arguments, weights, "cpu")
 
 
 def test_the_store_is_where_the_environment_says(

@@ -1,4 +1,4 @@
-"""`faceloom models`: what is in the model store, whether it is intact, and its archives."""
+"""`faceloom models`: what is in the model store, whether it is intact, its archives, and what comes in."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +7,22 @@ import typer
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.runtime.errors import FaceloomError
+from faceloom.store.licences import consequence
 from faceloom.store.model import BrokenModel, open_model
 from faceloom.store.package import package_profile
 from faceloom.store.profile import model_store
 
-app = typer.Typer(help="List, verify and package models.", no_args_is_help=True)
+app = typer.Typer(help="List, verify, package and import models.", no_args_is_help=True)
 
 
 def _folders() -> list[Path]:
-    return sorted(path.parent for path in model_store().glob("*/*/model.json"))
+    """Of every model in the store: those of profiles, then those that were imported."""
+    store = model_store()
+    return [
+        file.parent
+        for pattern in ("*/*/model.json", "models/*/*/*/model.json")
+        for file in sorted(store.glob(pattern))
+    ]
 
 
 @app.command("list")
@@ -27,7 +34,7 @@ def list_models(as_json: AsJson = False) -> None:
     models = [open_model(folder) for folder in _folders()]
     rows = [
         {
-            "profile": model.folder.parent.name,
+            "path": model.folder.relative_to(model_store()).as_posix(),
             "service": model.service,
             "name": model.name,
             "version": model.version,
@@ -37,9 +44,9 @@ def list_models(as_json: AsJson = False) -> None:
         for model in models
     ]
     text = "\n".join(
-        f"{model.folder.parent.name:<8}{model.service:<14}{model.name} v{model.version:<4}"
-        f"{model.license:<8}{model.weights.sha256[:12]}"
-        for model in models
+        f"{row['path']:<30}{row['service']:<14}{row['name']} v{row['version']:<4}"
+        f"{row['digest'][:12]}  {row['license']}"
+        for row in rows
     )
     print_result({"models": rows}, as_json, text)
 
@@ -73,3 +80,46 @@ def package(
     """
     archives = [str(path) for path in package_profile(profile, out)]
     print_result({"archives": archives}, as_json, "\n".join(archives))
+
+
+@app.command("import")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="The published file.")],
+    kind: Annotated[str, typer.Option(help="The service: generator, quality, sketch, …")],
+    form: Annotated[
+        str, typer.Option("--format", help="Whose file it is; an unknown one lists all.")
+    ],
+    name: Annotated[str, typer.Option(help="What to call the model.")],
+    licence: Annotated[
+        str | None, typer.Option("--license", help="As the owner of the weights calls it.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="A classifier's outputs in their order: bad,good.")
+    ] = None,
+    keep: Annotated[str | None, typer.Option(help="The class of the wanted pictures.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="Imported generator, for an encoder without one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import a published checkpoint. Nothing in the file is executed.
+
+    Example: [bold]faceloom models import --kind generator --format rosinality ffhq.pt --name ffhq
+    --license 'NVIDIA Source Code License-NC'[/bold]
+    """
+    from faceloom.store.imported import Answers
+    from faceloom.store.importing import import_model
+
+    answers = Answers(
+        classes=tuple(classes.split(",")) if classes else None,
+        keep=keep,
+        decoder=model_store() / "models" / "generator" / decoder if decoder else None,
+    )
+    model = import_model(kind, form, file, name, licence, answers)
+    restriction = consequence(model.license)
+    licence_line = f"{model.license} ({restriction})" if restriction else model.license
+    print_result(
+        {"model": str(model.folder), **model.model_dump(mode="json", exclude={"folder"})},
+        as_json,
+        f"model    {model.folder}\ndigest   {model.weights.sha256}\nlicense  {licence_line}",
+    )

@@ -50,10 +50,13 @@ def translator(
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
     lpips_weights: Annotated[
         list[Path] | None,
-        typer.Option(help="AlexNet's file, and again for LPIPS' alex.pth: pSp's perceptual loss."),
+        typer.Option(
+            help="AlexNet, and again for LPIPS' heads, files or imported: pSp's perceptual loss."
+        ),
     ] = None,
     id_weights: Annotated[
-        Path | None, typer.Option(help="model_ir_se50.pth: adds pSp's identity loss.")
+        Path | None,
+        typer.Option(help="IR-SE50, a file or imported: adds pSp's identity loss."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:

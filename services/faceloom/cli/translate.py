@@ -32,6 +32,7 @@ class Task(StrEnum):
 
     SKETCH = "sketch"
     SEGMENTATION = "segmentation"
+    FACE = "face"
 
 
 class Order(StrEnum):
@@ -90,7 +91,7 @@ class Look:
 
 def translate(
     files: Annotated[
-        list[Path], typer.Argument(help="PNG, JPEG or WebP drawings, or PNG label maps.")
+        list[Path], typer.Argument(help="PNG, JPEG or WebP drawings or faces, or PNG label maps.")
     ],
     task: Annotated[Task, typer.Option(help="What the files are.")],
     out: Out,
@@ -114,7 +115,7 @@ def translate(
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Turn drawings or label maps into faces: OUT/<name>.png, or OUT/<name>-<k>.png for variants.
+    """Turn drawings, label maps or photographs into faces: OUT/<name>.png; variants are <name>-<k>.png.
 
     It ends at the first file that is refused. The faces of the files before it stay, each of them whole.
 
@@ -172,6 +173,8 @@ def _with_picture(
     request.CopyFrom(base)
     if task is Task.SKETCH:
         request.sketch.CopyFrom(picture)
+    elif task is Task.FACE:
+        request.face.CopyFrom(picture)
     else:
         value = pb.LabelOrder.Value(f"LABEL_ORDER_{order.name}")
         request.layout.CopyFrom(pb.Layout(image=picture, order=value))

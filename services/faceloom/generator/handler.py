@@ -11,7 +11,7 @@ import torch
 
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.convention import Vector, to_pixels, z_of
-from faceloom.generator.network import Generator, Noise
+from faceloom.generator.network import Noise, with_mean
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.handler import Handler, Work
@@ -62,10 +62,7 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
-        weights = load_weights(model)
-        latent_avg = weights.pop("latent_avg")
-        self._network = ready_network(Generator(**model.network), weights, device)
-        self._network.latent_avg.copy_(latent_avg)
+        self._network = ready_network(with_mean, model.network, load_weights(model), device)
         self._network.freeze()
         self._device = device
         self.model = model.info(device, processor(device))

@@ -21,9 +21,14 @@ _GAIN = math.sqrt(2.0)
 
 def _resample_kernel() -> Tensor:
     """Separable [1, 3, 3, 1] low-pass filter, [4, 4], with the gain of 4 that upsampling needs."""
-    row = torch.tensor(_BLUR)
-    kernel = torch.outer(row, row)
-    return kernel / kernel.sum() * 4.0
+    gain = 4.0 / sum(_BLUR) ** 2
+    return torch.tensor([[gain * a * b for b in _BLUR] for a in _BLUR])
+
+
+def normal(*shape: int, divisor: float = 1.0) -> Tensor:
+    """Normal numbers over `divisor`; none on the meta device, where PyTorch would load its compiler first."""
+    tensor = torch.empty(shape)
+    return tensor if tensor.is_meta else tensor.normal_().div_(divisor)
 
 
 class PixelNorm(nn.Module):
@@ -45,14 +50,23 @@ class EqualLinear(nn.Module):
         activate: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_dim, in_dim).div_(lr_mul))
+        self.weight = nn.Parameter(normal(out_dim, in_dim, divisor=lr_mul))
         self.bias = nn.Parameter(torch.full((out_dim,), float(bias_init)))
         self.scale = lr_mul / math.sqrt(in_dim)
         self.lr_mul = lr_mul
         self.activate = activate
+        self._frozen: tuple[Tensor, Tensor] | None = None
+
+    def freeze(self) -> None:
+        """Compute what depends on the weights alone once, and let go of them."""
+        self._frozen = self._scaled()
+        del self.weight, self.bias
+
+    def _scaled(self) -> tuple[Tensor, Tensor]:
+        return self.weight * self.scale, self.bias * self.lr_mul
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.scale, self.bias * self.lr_mul)
+        x = F.linear(x, *(self._frozen or self._scaled()))
         return F.leaky_relu(x, _SLOPE) * _GAIN if self.activate else x
 
 
@@ -100,9 +114,7 @@ class ModulatedConv2d(nn.Module):
         upsample: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(
-            torch.randn(1, out_channel, in_channel, kernel_size, kernel_size)
-        )
+        self.weight = nn.Parameter(normal(1, out_channel, in_channel, kernel_size, kernel_size))
         self.modulation = EqualLinear(style_dim, in_channel, bias_init=1.0)
         self.scale = 1.0 / math.sqrt(in_channel * kernel_size**2)
         self.demodulate = demodulate
@@ -110,9 +122,10 @@ class ModulatedConv2d(nn.Module):
         self._frozen: tuple[Tensor, Tensor] | None = None
 
     def freeze(self) -> None:
-        """Compute what depends on the weights alone once; they may not change after that."""
+        """Compute what depends on the weights alone once, and let go of them."""
         kernel, energy = self._kernel()
         self._frozen = kernel.contiguous(memory_format=torch.channels_last), energy.contiguous()
+        del self.weight
 
     def _kernel(self) -> tuple[Tensor, Tensor]:
         """The convolution's weight, and its energy between every two channels [I, O]."""
@@ -147,27 +160,38 @@ class NoiseInjection(nn.Module):
         return x if noise is None else x + (self.weight * noise).to(x.dtype)
 
 
+def _clamped(x: Tensor, limit: float | None) -> Tensor:
+    return x if limit is None else x.clamp(-limit, limit)
+
+
 class FusedLeakyReLU(nn.Module):
     """Bias per channel, leaky ReLU 0.2 and a gain of sqrt(2) that keeps the variance."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, clamp: float | None = None) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.clamp = clamp
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), _SLOPE) * _GAIN
+        x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), _SLOPE) * _GAIN
+        return _clamped(x, self.clamp)
 
 
 class StyledConv(nn.Module):
     """Modulated 3x3 convolution, noise, bias and activation; doubles the size if ``upsample``."""
 
     def __init__(
-        self, in_channel: int, out_channel: int, style_dim: int, upsample: bool = False
+        self,
+        in_channel: int,
+        out_channel: int,
+        style_dim: int,
+        upsample: bool = False,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(in_channel, out_channel, 3, style_dim, upsample=upsample)
         self.noise = NoiseInjection()
-        self.activate = FusedLeakyReLU(out_channel)
+        self.activate = FusedLeakyReLU(out_channel, clamp)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         out: Tensor = self.activate(self.noise(self.conv(x, w), noise))
@@ -177,14 +201,21 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """1x1 modulated convolution to colour, added to the upsampled image of the level below."""
 
-    def __init__(self, in_channel: int, style_dim: int, upsample: bool = True) -> None:
+    def __init__(
+        self,
+        in_channel: int,
+        style_dim: int,
+        upsample: bool = True,
+        clamp: float | None = None,
+    ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.upsample = Upsample() if upsample else None
         self.conv = ModulatedConv2d(in_channel, 3, 1, style_dim, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, w: Tensor, skip: Tensor | None) -> Tensor:
-        rgb: Tensor = self.conv(x, w) + self.bias
+        rgb = _clamped(self.conv(x, w) + self.bias, self.clamp)
         return rgb if skip is None or self.upsample is None else rgb + self.upsample(skip)
 
 
@@ -193,7 +224,7 @@ class ConstantInput(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+        self.input = nn.Parameter(normal(1, channels, 4, 4))
 
     def forward(self, batch: int) -> Tensor:
         x = self.input.expand(batch, -1, -1, -1)

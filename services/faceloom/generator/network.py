@@ -10,8 +10,9 @@ Generative Adversarial Networks" (2019), "Analyzing and Improving the Image Qual
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from faceloom.generator.layers import (
     PixelNorm,
     StyledConv,
     ToRGB,
+    normal,
 )
 
 # By name, or one tensor [N, 1, s, s] per noise layer.
@@ -35,13 +37,24 @@ def default_channels(multiplier: int = 2) -> dict[int, int]:
     return wide | {2**k: 2 ** (14 - k) * multiplier for k in range(6, 11)}
 
 
+def with_mean(**arguments: Any) -> Generator:
+    """A generator whose ``latent_avg`` is part of its state, as it is in model folders.
+
+    Raises ValueError as ``Generator`` does.
+    """
+    generator = Generator(**arguments)
+    generator.register_buffer("latent_avg", generator.latent_avg, persistent=True)
+    return generator
+
+
 class Generator(nn.Module):
     """StyleGAN2 generator.
 
     size: side of the image in pixels, a power of two from 8 to 1024. style_dim: length of z and w.
     n_mlp: mapping layers. channels: feature maps per resolution, for example {4: 128, 8: 64};
     without it the published widths at ``channel_multiplier``. lr_mlp: learning-rate multiplier of
-    the mapping. Raises ValueError when size is out of range or a resolution has no width.
+    the mapping. conv_clamp: limit to what convolutions put out (networks trained in half precision
+    have one). Raises ValueError when size is out of range or a resolution has no width.
     """
 
     latent_avg: Tensor
@@ -54,6 +67,7 @@ class Generator(nn.Module):
         channel_multiplier: int = 2,
         channels: Mapping[int, int] | Mapping[str, int] | None = None,
         lr_mlp: float = 0.01,
+        conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
         if size not in (2**k for k in range(3, 11)):
@@ -74,26 +88,28 @@ class Generator(nn.Module):
             layers.append(EqualLinear(style_dim, style_dim, lr_mul=lr_mlp, activate=True))
         self.style = nn.Sequential(*layers)
         self.input = ConstantInput(width[4])
-        self.conv1 = StyledConv(width[4], width[4], style_dim)
-        self.to_rgb1 = ToRGB(width[4], style_dim, upsample=False)
+        self.conv1 = StyledConv(width[4], width[4], style_dim, clamp=conv_clamp)
+        self.to_rgb1 = ToRGB(width[4], style_dim, upsample=False, clamp=conv_clamp)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
         for k in range(3, log_size + 1):
             below, here = width[2 ** (k - 1)], width[2**k]
-            self.convs.append(StyledConv(below, here, style_dim, upsample=True))
-            self.convs.append(StyledConv(here, here, style_dim))
-            self.to_rgbs.append(ToRGB(here, style_dim))
+            self.convs.append(StyledConv(below, here, style_dim, upsample=True, clamp=conv_clamp))
+            self.convs.append(StyledConv(here, here, style_dim, clamp=conv_clamp))
+            self.to_rgbs.append(ToRGB(here, style_dim, clamp=conv_clamp))
         self.noises = nn.Module()
         self.noise_sides = [2 ** ((i + 5) // 2) for i in range(2 * log_size - 3)]
         for i, side in enumerate(self.noise_sides):
-            self.noises.register_buffer(f"noise_{i}", torch.randn(1, 1, side, side))
+            self.noises.register_buffer(f"noise_{i}", normal(1, 1, side, side))
         # upstream keeps the mean latent beside the state dict, not in it
         self.register_buffer("latent_avg", torch.zeros(style_dim), persistent=False)
 
+    @torch.no_grad()
     def freeze(self) -> None:
-        """Compute once what depends on the weights alone, for inference; they may not change after that."""
+        """Compute once what depends on the weights alone, for inference, and let go of them: there is no
+        state to save after that."""
         for module in self.modules():
-            if isinstance(module, ModulatedConv2d):
+            if isinstance(module, EqualLinear | ModulatedConv2d):
                 module.freeze()
 
     def mapping(self, z: Tensor) -> Tensor:
@@ -135,31 +151,53 @@ class Generator(nn.Module):
             return fixed
         return torch.randn(batch, *fixed.shape[1:], device=like.device, dtype=like.dtype)
 
-    def pyramid(
-        self, w_plus: Tensor, noise: Noise = "const", size: int | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Features and image of every level up to ``size``: [([N, C, s, s], [N, 3, s, s]), ...]."""
+    def features(
+        self, w_plus: Tensor, noise: Noise = "const", known: Sequence[Tensor] = ()
+    ) -> Iterator[Tensor]:
+        """What every convolution makes, [N, C, s, s]; the i-th takes style i.
+
+        known: what the first ones made of the same styles, [N or 1, C, s, s]; they are not run again.
+        """
+        yield from known
         batch = w_plus.shape[0]
-        x = self.input(batch)
-        x = self.conv1(x, w_plus[:, 0], self._noise(0, noise, w_plus, batch))
-        rgb = self.to_rgb1(x, w_plus[:, 1], None)
-        levels = [(x, rgb)]
-        depth = (size or self.size).bit_length() - 3
-        for k in range(depth):
-            up, conv = self.convs[2 * k], self.convs[2 * k + 1]
-            x = up(x, w_plus[:, 2 * k + 1], self._noise(2 * k + 1, noise, w_plus, batch))
-            x = conv(x, w_plus[:, 2 * k + 2], self._noise(2 * k + 2, noise, w_plus, batch))
-            rgb = self.to_rgbs[k](x, w_plus[:, 2 * k + 3], rgb)
+        x = known[-1] if known else self.input(batch)
+        convs = [self.conv1, *self.convs]
+        for i in range(len(known), len(convs)):
+            x = convs[i](x, w_plus[:, i], self._noise(i, noise, w_plus, batch))
+            yield x
+
+    def pyramid(
+        self,
+        w_plus: Tensor,
+        noise: Noise = "const",
+        size: int | None = None,
+        known: Sequence[Tensor] = (),
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Features and image of every level up to ``size``: [([N, C, s, s], [N, 3, s, s]), ...].
+
+        known: see ``features``.
+        """
+        to_rgbs = [self.to_rgb1, *self.to_rgbs][: (size or self.size).bit_length() - 2]
+        # the features of a level are its second convolution's; the lowest has one
+        features = islice(self.features(w_plus, noise, known), 0, None, 2)
+        levels: list[tuple[Tensor, Tensor]] = []
+        rgb = None
+        # the levels first: after the last one, no convolution runs in vain
+        for k, (to_rgb, x) in enumerate(zip(to_rgbs, features, strict=False)):
+            rgb = to_rgb(x, w_plus[:, 2 * k + 1], rgb)
             levels.append((x, rgb))
         return levels
 
-    def synthesis(self, w_plus: Tensor, noise: Noise = "const") -> Tensor:
+    def synthesis(
+        self, w_plus: Tensor, noise: Noise = "const", known: Sequence[Tensor] = ()
+    ) -> Tensor:
         """w+ [N, n_latent, style_dim] -> image [N, 3, size, size], about [-1, 1], not clamped.
 
         noise: "const" uses the stored maps (deterministic), "random" draws new ones, "none" adds
-        nothing; or give the maps, one tensor [N, 1, s, s] per side in ``noise_sides``.
+        nothing; or give the maps, one tensor [N, 1, s, s] per side in ``noise_sides``. known: see
+        ``features``.
         """
-        return self.pyramid(w_plus, noise)[-1][1]
+        return self.pyramid(w_plus, noise, known=known)[-1][1]
 
     def forward(
         self, z: Tensor, psi: float = 1.0, cutoff: int | None = None, noise: Noise = "const"

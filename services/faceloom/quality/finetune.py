@@ -26,6 +26,7 @@ from faceloom.quality.choices import Choices
 from faceloom.quality.network import MixNetS
 from faceloom.quality.pictures import write_card_pictures
 from faceloom.quality.views import GENTLE, augment
+from faceloom.runtime.errors import UsageError
 from faceloom.store.model import Model
 from faceloom.store.torch_model import load_weights
 from faceloom.training import Run, save_model
@@ -75,7 +76,12 @@ def fine_tune(
 
     Kept and rejected faces come equally often, whatever the labels' shares are. The "tune" part calibrates
     the scores and chooses the lowest threshold with that precision; the held-out part only judges.
+
+    Raises:
+        UsageError: `old` is not a filter that Faceloom trained.
     """
+    if dict(old.network) != NETWORK or old.options.keys() - {"side", "keep_index", "threshold"}:
+        raise UsageError(f"{old.folder} was imported; teach it with the trainer that made it")
     side: int = old.options["side"]
     network = _one_margin(old)
     _learn(network, choices, side, steps, seed, checkpoint, progress)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image as PilImage
 
 from faceloom.common.v1 import image_pb2
+from faceloom.quality.fit import Fit
 from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
 from faceloom.quality.v1 import quality_pb2 as pb
 from faceloom.runtime.handler import Handler, Work
@@ -17,23 +17,27 @@ from faceloom.store.torch_model import load_weights, processor, ready_network
 
 
 class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
-    """Serves a MixNet-S with two classes: reject and keep."""
+    """Serves a MixNet-S, one of whose classes is to be kept."""
 
     request_type = pb.ClassifyRequest
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
-        self._network = ready_network(MixNetS(**model.network), load_weights(model), device)
-        self._side: int = model.options["side"]
-        self._threshold: float = model.options["threshold"]
-        self._keep: int = model.options["keep_index"]
-        self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+        self._network = ready_network(MixNetS, model.network, load_weights(model), device)
+        options = model.options
+        self._fit = Fit.of(options)
+        self._threshold: float = options["threshold"]
+        self._keep: int = options["keep_index"]
+        self._mean, self._std = (
+            torch.tensor(options.get(name, default), device=device).view(1, 3, 1, 1)
+            for name, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
+        )
         self._device = device
         self.model = model.info(device, processor(device))
 
     def sample_request(self) -> pb.ClassifyRequest:
-        grey = np.full((self._side, self._side, 3), 128, np.uint8)
+        side = self._fit.side
+        grey = np.full((side, side, 3), 128, np.uint8)
         return pb.ClassifyRequest(images=[encode(grey, image_pb2.IMAGE_FORMAT_RGB8)])
 
     def decode(self, request: pb.ClassifyRequest) -> Work[Pixels]:
@@ -57,11 +61,3 @@ class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
             threshold=self._threshold,
             model=self.model,
         )
-
-    def _fit(self, pixels: Pixels) -> Pixels:
-        """The whole picture at the network's size; a face fills it, so nothing is cropped."""
-        if pixels.shape[:2] == (self._side, self._side):
-            return pixels
-        picture = PilImage.fromarray(pixels)
-        size = (self._side, self._side)
-        return np.asarray(picture.resize(size, PilImage.Resampling.BICUBIC))

@@ -1,10 +1,12 @@
-"""BiSeNet for face parsing: zllrunning's variant with a ResNet-18 context path that also serves as
-the spatial path (Yu et al., "BiSeNet", ECCV 2018, https://arxiv.org/abs/1808.00897).
+"""BiSeNet for face parsing: zllrunning's variant, whose context path, a ResNet, also serves as the
+spatial path (Yu et al., "BiSeNet", ECCV 2018, https://arxiv.org/abs/1808.00897).
 
 Parameter names are those of zllrunning/face-parsing.PyTorch, so `79999_iter.pth` loads strictly
 at width 1. Nothing is downloaded: the published constructor fetches ImageNet weights each time,
 which its own checkpoint then overwrites.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch.nn import functional as F
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Blocks in the four stages; (3, 4, 6, 3) are a ResNet-34's.
+RESNET18 = (2, 2, 2, 2)
 
 
 class ConvBNReLU(nn.Module):
@@ -47,24 +51,30 @@ class BasicBlock(nn.Module):
         return F.relu(torch.add(shortcut, residual))
 
 
-class ResNet18(nn.Module):
+class ResNet(nn.Module):
     """[N,3,H,W] -> features at 1/8 (128·w channels), 1/16 (256·w) and 1/32 (512·w)."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, blocks: Sequence[int]) -> None:
         super().__init__()
         c1, c2, c3, c4 = (round(c * width) for c in (64, 128, 256, 512))
+        n1, n2, n3, n4 = blocks
         self.conv1 = nn.Conv2d(3, c1, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(c1)
-        self.layer1 = nn.Sequential(BasicBlock(c1, c1, 1), BasicBlock(c1, c1, 1))
-        self.layer2 = nn.Sequential(BasicBlock(c1, c2, 2), BasicBlock(c2, c2, 1))
-        self.layer3 = nn.Sequential(BasicBlock(c2, c3, 2), BasicBlock(c3, c3, 1))
-        self.layer4 = nn.Sequential(BasicBlock(c3, c4, 2), BasicBlock(c4, c4, 1))
+        self.layer1 = _stage(c1, c1, 1, n1)
+        self.layer2 = _stage(c1, c2, 2, n2)
+        self.layer3 = _stage(c2, c3, 2, n3)
+        self.layer4 = _stage(c3, c4, 2, n4)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
         feat8 = self.layer2(self.layer1(x))
         feat16 = self.layer3(feat8)
         return feat8, feat16, self.layer4(feat16)
+
+
+def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+    later = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *later)
 
 
 class AttentionRefinementModule(nn.Module):
@@ -86,10 +96,10 @@ class AttentionRefinementModule(nn.Module):
 class ContextPath(nn.Module):
     """[N,3,H,W] -> (ResNet features at 1/8, context at 1/8, context at 1/16)."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, blocks: Sequence[int]) -> None:
         super().__init__()
         context, c3, c4 = (round(c * width) for c in (128, 256, 512))
-        self.resnet = ResNet18(width)
+        self.resnet = ResNet(width, blocks)
         self.arm16 = AttentionRefinementModule(c3, context)
         self.arm32 = AttentionRefinementModule(c4, context)
         self.conv_head32 = ConvBNReLU(context, context)
@@ -138,14 +148,17 @@ class BiSeNet(nn.Module):
     """[N,3,H,W] normalised by IMAGENET_MEAN and IMAGENET_STD -> class scores [N,classes,H,W].
 
     The published weights expect 512x512; any size from 32 up works. `width` scales every channel
-    count (1 is the published network); it should keep 64 x width a multiple of 4. `forward` is
-    for inference and skips the two auxiliary heads; `forward_heads` is for training.
+    count (1 is the published network); it should keep 64 x width a multiple of 4. `blocks` are those
+    of the ResNet's four stages. `forward` is for inference and skips the two auxiliary heads;
+    `forward_heads` is for training.
     """
 
-    def __init__(self, classes: int = 19, width: float = 1.0) -> None:
+    def __init__(
+        self, classes: int = 19, width: float = 1.0, blocks: Sequence[int] = RESNET18
+    ) -> None:
         super().__init__()
         fused, context, middle = (round(c * width) for c in (256, 128, 64))
-        self.cp = ContextPath(width)
+        self.cp = ContextPath(width, blocks)
         self.ffm = FeatureFusionModule(context * 2, fused)
         self.conv_out = BiSeNetOutput(fused, fused, classes)
         self.conv_out16 = BiSeNetOutput(context, middle, classes)

@@ -11,17 +11,10 @@ from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.handler import Handler, Work
 from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.sketch.classical import xdog
-from faceloom.sketch.network import (
-    SketchSimplification,
-    apply_levels,
-    crop_to,
-    luminance,
-    normalise,
-    pad_to_stride,
-)
+from faceloom.sketch.extractors import new_extractor
 from faceloom.sketch.v1 import sketch_pb2 as pb
 from faceloom.store.model import open_model
-from faceloom.store.torch_model import load_weights, processor, ready_network
+from faceloom.store.torch_model import processor
 
 _OUTPUTS = (
     image_pb2.IMAGE_FORMAT_GRAY8,
@@ -32,17 +25,13 @@ _OUTPUTS = (
 
 
 class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
-    """Serves a Sketch Simplification network, and a classical extractor beside it."""
+    """Serves a network that draws, and a classical extractor beside it."""
 
     request_type = pb.SketchRequest
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
-        self._options = model.options
-        self._network = ready_network(
-            SketchSimplification(**model.network), load_weights(model), device
-        )
-        self._device = device
+        self._extractor = new_extractor(model, device)
         self.model = model.info(device, processor(device))
 
     def sample_request(self) -> pb.SketchRequest:
@@ -71,8 +60,5 @@ class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
 
     def _draw(self, pixels: Pixels) -> Pixels:
         """[H, W, 3] -> [H, W]. One picture at a time: pictures differ in size and fill a core alone."""
-        rgb = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
-        grey = normalise(luminance(rgb), self._options["mean"], self._options["std"])
-        drawing = crop_to(self._network(pad_to_stride(grey)), pixels.shape[:2])
-        drawing = apply_levels(drawing, self._options["black"], self._options["white"])
-        return (drawing[0, 0] * 255).round().to(torch.uint8).cpu().numpy()
+        drawing = self._extractor.drawing(pixels)
+        return (drawing * 255).round().to(torch.uint8).cpu().numpy()

@@ -37,22 +37,25 @@ class SketchSimplification(nn.Sequential):
     In the output 1 is white paper and 0 a full line. `width` scales the channels of every hidden
     layer; no hidden layer gets fewer than `min_channels`, because the outermost layers, which
     hold the fine detail of the lines, would starve at a small width. Width 1 is the released
-    network.
+    network. `channels` gives those of every hidden layer instead.
     """
 
-    def __init__(self, width: float = 1.0, min_channels: int = 1) -> None:
+    def __init__(
+        self, width: float = 1.0, min_channels: int = 1, channels: Sequence[int] | None = None
+    ) -> None:
+        if channels is None:
+            channels = [max(math.ceil(count * width), min_channels) for _, count, _ in LAYERS[:-1]]
         layers: list[nn.Module] = []
         inputs = 1
-        for kind, channels, kernel in LAYERS:
-            outputs = 1 if channels == 1 else max(math.ceil(channels * width), min_channels)
+        for (kind, _, kernel), outputs in zip(LAYERS, [*channels, 1], strict=True):
             stride = 1 if kind == "same" else 2
             if kind == "up":
                 layers.append(nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding=1))
             else:
                 layers.append(nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2))
-            layers.append(nn.Sigmoid() if channels == 1 else nn.ReLU())
+            layers.append(nn.ReLU())
             inputs = outputs
-        super().__init__(*layers)
+        super().__init__(*layers[:-1], nn.Sigmoid())
 
     def logits(self, x: Tensor) -> Tensor:
         """The output before the last sigmoid, for losses that want it in full precision."""

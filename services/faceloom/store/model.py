@@ -1,7 +1,7 @@
 """One model at rest: a folder with `model.json` and a safetensors file.
 
 model.json   service, name, version, network (constructor arguments), options (what the handler needs
-             to know), weights {file, sha256}, license, sources, metrics
+             to know), weights {file, sha256}, license, sources, metrics, and limits if it was imported
 """
 
 import hashlib
@@ -29,6 +29,15 @@ class Weights(BaseModel):
     sha256: str
 
 
+class Limits(BaseModel):
+    """What was measured when a model was imported, and what follows: how much one call may ask for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds_per_item: float
+    max_items: int
+
+
 class Model(BaseModel):
     """What `model.json` says."""
 
@@ -44,6 +53,7 @@ class Model(BaseModel):
     license: str
     sources: list[dict[str, Any]]
     metrics: dict[str, Any]
+    limits: Limits | None = None
 
     @property
     def weights_path(self) -> Path:

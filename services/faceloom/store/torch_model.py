@@ -1,10 +1,12 @@
 """A model's weights in torch, and what torch computes on. Apart from `model.py`, which images without
 torch use too."""
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from faceloom.store.model import Model
@@ -13,24 +15,53 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def load_weights(model: Model) -> dict[str, Tensor]:
-    """All tensors of the model, in float32 whatever they are stored as."""
-    return {name: tensor.float() for name, tensor in load_file(model.weights_path).items()}
+    """All tensors of the model, in float32 whatever they are stored as, and laid out as convolutions like it.
+
+    They take memory once: of the file, which is mapped, no more is ever in memory than one tensor.
+    """
+    path = model.weights_path
+    with safe_open(path, framework="pt") as file:
+        names = file.keys()
+    return {name: _read(path, name) for name in names}
 
 
-def ready_network(network: N, weights: dict[str, Tensor], device: str) -> N:
-    """The network with these weights, strictly, for inference on `device`.
+def _read(path: Path, name: str) -> Tensor:
+    # Mapped anew for each: what was read of a mapping counts as this process's memory until it ends.
+    with safe_open(path, framework="pt") as file:
+        stored: Tensor = file.get_tensor(name)
+    # The layout that convolutions prefer on every processor here. Kernels of one pixel have it anyway.
+    preferred = torch.channels_last
+    told_apart = stored.dim() == 4 and not stored.is_contiguous(memory_format=preferred)
+    return stored.to(
+        torch.float32 if stored.is_floating_point() else stored.dtype,
+        copy=True,
+        memory_format=preferred if told_apart else torch.preserve_format,
+    )
+
+
+def ready_network(
+    kind: Callable[..., N], arguments: Mapping[str, Any], weights: Mapping[str, Tensor], device: str
+) -> N:
+    """The network with these weights, strictly, for inference on `device`. On the CPU it takes the tensors
+    themselves.
 
     From here on this process computes on one thread: kernels divide work by the number of threads, and
     the bytes of an answer must not depend on how many cores a machine has. More workers use more cores.
+
+    Args:
+        kind: Class of the network.
+        arguments: Of its constructor.
+        weights: Every tensor of its state, as `load_weights` gives them.
+        device: Where it will compute.
+
+    Raises:
+        RuntimeError: The weights are not those of the network.
     """
     torch.set_num_threads(1)
-    network.load_state_dict(weights, strict=True)
-    network.requires_grad_(False).eval().to(device)
-    # The layout that convolutions prefer on every processor here.
-    for tensor in network.parameters():
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    return network
+    with torch.device("meta"):
+        network = kind(**arguments)
+    network.load_state_dict(weights, strict=True, assign=True)
+    return network.requires_grad_(False).eval().to(device)
 
 
 def processor(device: str) -> str:

@@ -1,7 +1,8 @@
-"""Drawings and label maps to faces."""
+"""Drawings, label maps and photographs to faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import processor
-from faceloom.translator.model import FACE, SKETCH, load_translator, mix
+from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, load_translator, mix
 from faceloom.translator.requests import (
     Latents,
     Seeds,
@@ -71,6 +72,8 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
         black = np.zeros((16, 16), np.uint8)
         if SKETCH in self._network.encoders:
             return pb.TranslateRequest(sketch=encode(black, image_pb2.IMAGE_FORMAT_GRAY8))
+        if SEGMENTATION not in self._network.encoders:
+            return pb.TranslateRequest(face=encode(black, image_pb2.IMAGE_FORMAT_GRAY8))
         background = encode(black, image_pb2.IMAGE_FORMAT_LABELS8)
         layout = pb.Layout(image=background, order=pb.LABEL_ORDER_CELEBAMASK_HQ)
         return pb.TranslateRequest(layout=layout)
@@ -107,9 +110,12 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
 
     def _translate(self, job: Job) -> list[Made]:
         w_plus = self._network.w_plus(job.task, job.condition[None].to(self._device))
+        shared: list[Tensor] = []
         if job.style is not None:
+            # Below the first mixed layer variants are the same.
+            shared = list(islice(self._network.decoder.features(w_plus), min(job.layers)))
             w_plus = mix(w_plus, self._styles(job.style), job.layers, job.alpha)
-        made = [face for part in self._parts(w_plus) for face in self._faces(part)]
+        made = [face for part in self._parts(w_plus) for face in self._faces(part, shared)]
         # One style for all variants is decoded once.
         return made * (job.variants // len(made))
 
@@ -127,8 +133,8 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
             return w_plus if style.psi == 1 else decoder.truncate(w_plus, style.psi)
         return self._network.w_plus(FACE, style.face[None].to(self._device))
 
-    def _faces(self, w_plus: Tensor) -> list[Made]:
-        pixels = to_pixels(self._network.decoder.synthesis(w_plus))
+    def _faces(self, w_plus: Tensor, shared: Sequence[Tensor]) -> list[Made]:
+        pixels = to_pixels(self._network.decoder.synthesis(w_plus, known=shared))
         return [Made(*face) for face in zip(pixels, w_plus.cpu().numpy(), strict=True)]
 
     def _parts(self, variants: Tensor) -> Sequence[Tensor]:

@@ -65,9 +65,10 @@ def _face(image: Tensor) -> Tensor:
 
 
 def load_identity(file: Path) -> IdentityDistance:
-    """The identity loss from `model_ir_se50.pth`.
+    """The identity loss from `model_ir_se50.pth`, or the model folder that it was imported into.
 
     Raises:
         UsageError: It is something else.
+        BrokenModel: The folder is not what it says it is.
     """
     return IdentityDistance(load_frozen(IRSE50(), [file])).eval()

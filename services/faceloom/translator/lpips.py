@@ -15,6 +15,8 @@ from faceloom.translator.weight_files import load_frozen
 
 # Output of every convolution's ReLU in torchvision's `features`, and its channels.
 _TAPS = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
+# AlexNet's, which is not looked at.
+UNUSED = "classifier."
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
@@ -78,9 +80,11 @@ class Lpips(nn.Module):
 
 
 def load_lpips(files: Sequence[Path]) -> Lpips:
-    """LPIPS from torchvision's AlexNet file and LPIPS' `alex.pth`, or one file that holds both.
+    """LPIPS from torchvision's AlexNet and LPIPS' `alex.pth`, or from one file that holds both; files, or
+    model folders that they were imported into.
 
     Raises:
         UsageError: They are something else.
+        BrokenModel: A folder is not what it says it is.
     """
-    return load_frozen(Lpips(), files, unused="classifier.")
+    return load_frozen(Lpips(), files, UNUSED)

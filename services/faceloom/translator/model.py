@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from faceloom.generator.network import Generator
+from faceloom.generator.network import with_mean
 from faceloom.segmentation.labels import CLASS_NAMES
 from faceloom.store.model import Model
 from faceloom.store.torch_model import load_weights, ready_network
@@ -41,9 +41,7 @@ class Translator(nn.Module):
         self, decoder: Mapping[str, Any], encoders: Mapping[str, Mapping[str, Any]]
     ) -> None:
         super().__init__()
-        self.decoder = Generator(**decoder)
-        # Elsewhere it lies beside the state; here it is a weight like the others.
-        self.decoder.register_buffer("latent_avg", self.decoder.latent_avg, persistent=True)
+        self.decoder = with_mean(**decoder)
         self.encoders = nn.ModuleDict(
             {
                 task: GradualStyleEncoder(**self._fitting(task, arguments))
@@ -117,7 +115,7 @@ def load_translator(model: Model, device: str) -> Translator:
     Raises:
         RuntimeError: The weights are not those of the network that `model.json` describes.
     """
-    translator = Translator(**model.network)
-    ready_network(translator, state_of(load_weights(model)), device)
+    # No name for the weights: freezing lets go of some.
+    translator = ready_network(Translator, model.network, state_of(load_weights(model)), device)
     translator.decoder.freeze()
     return translator

@@ -57,10 +57,13 @@ def read_condition(request: pb.TranslateRequest, network: Translator) -> tuple[s
     """
     kind = request.WhichOneof("condition")
     if kind is None:
-        raise InvalidArgument("give a sketch or a layout", field="condition")
+        raise InvalidArgument("give a sketch, a layout or a face", field="condition")
     if kind == "sketch":
         side = _side(network, SKETCH, "sketch")
         return SKETCH, sketch_tensor(_sketch(request), side)
+    if kind == "face":
+        side = _side(network, FACE, "face")
+        return FACE, face_tensor(decode_rgb(request.face, "face"), side)
     side = _side(network, SEGMENTATION, "layout")
     return SEGMENTATION, layout_tensor(_labels(request.layout), side)
 

@@ -48,14 +48,15 @@ def train(
         options: Everything else that decides the result.
         out: Folder of the run.
         generator: Model folder of the generator that made the dataset; it becomes the decoder.
-        lpips_weights: Files of LPIPS on AlexNet; without them EfficientNet-Lite0 compares pictures.
-        id_weights: File of IR-SE50; without it there is no identity loss.
+        lpips_weights: Files or model folders of LPIPS on AlexNet; without them EfficientNet-Lite0 compares
+            pictures.
+        id_weights: File or model folder of IR-SE50; without it there is no identity loss.
         device: `auto`, `cpu` or `cuda`.
         progress: Told of pairs read and trained on.
 
     Raises:
         UsageError: The dataset, a file, a folder or an option is wrong. Nothing was written then.
-        BrokenModel: The generator's folder is not what it says it is.
+        BrokenModel: The folder of a model is not what it says it is.
     """
     with join_world(device) as world:
         options.share(world.size)

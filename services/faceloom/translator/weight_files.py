@@ -1,14 +1,18 @@
-"""Weights of published loss networks, read without executing anything."""
+"""Weights of published loss networks, read as data: as published, or imported into a model store."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from faceloom.runtime.errors import UsageError
+from faceloom.store.imported import check_state
+from faceloom.store.model import open_model
+from faceloom.store.state_dict import state_dict
+from faceloom.store.torch_model import load_weights
+from faceloom.store.untrusted import RefusedFile, read_torch, refusing
 from faceloom.training import file_digest
 
 N = TypeVar("N", bound=nn.Module)
@@ -19,33 +23,45 @@ def load_frozen(network: N, files: Sequence[Path], unused: str = "") -> N:
 
     Args:
         network: With the names that the files use.
-        files: State dicts, which add up to the network's.
+        files: State dicts, or model folders of them, which add up to the network's.
         unused: Names that begin so are not looked at.
 
     Raises:
         UsageError: A file cannot be read, or the names or shapes are not those of the network.
+        BrokenModel: A folder is not what it says it is.
     """
     state: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            state |= torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            # Torch raises OSError, RuntimeError, EOFError, UnpicklingError, TypeError, ... for such files.
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise UsageError(f"{file} is no file of weights: {reason}") from None
-    if unused:
-        state = {name: value for name, value in state.items() if not name.startswith(unused)}
     try:
-        network.load_state_dict(state, strict=True)
-    except (RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        names = ", ".join(map(str, files))
-        raise UsageError(
-            f"{names}: not the weights of {type(network).__name__}: {reason}"
-        ) from None
+        for file in files:
+            state |= read_weights(file, unused)
+        check_state(network, state, Path(", ".join(map(str, files))))
+    except RefusedFile as refusal:
+        raise UsageError(str(refusal)) from None
+    network.load_state_dict(state, strict=True)
     return network.eval().requires_grad_(False)
 
 
-def digest_of(files: Sequence[Path]) -> str:
-    """One sha256 for the content of all files."""
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
+def read_weights(path: Path, unused: str = "") -> dict[str, Tensor]:
+    """The tensors of a published file or of a model folder, but for names that begin with `unused`.
+
+    Raises:
+        RefusedFile: It is no file of weights.
+        BrokenModel: It is a folder that is not what it says it is.
+    """
+    if path.is_dir():
+        state = load_weights(open_model(path))
+    else:
+        saved = read_torch(path)
+        with refusing(path):
+            state = state_dict(saved)
+    return {
+        name: tensor for name, tensor in state.items() if not unused or not name.startswith(unused)
+    }
+
+
+def digest_of(paths: Sequence[Path]) -> str:
+    """One sha256 for the weights in all of these files or model folders."""
+    digests = [
+        open_model(path).weights.sha256 if path.is_dir() else file_digest(path) for path in paths
+    ]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

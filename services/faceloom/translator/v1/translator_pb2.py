@@ -27,25 +27,25 @@ from faceloom.common.v1 import model_pb2 as faceloom_dot_common_dot_v1_dot_model
 from faceloom.generator.v1 import generator_pb2 as faceloom_dot_generator_dot_v1_dot_generator__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'faceloom/translator/v1/translator.proto\x12\x16\x66\x61\x63\x65loom.translator.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\x1a%faceloom/generator/v1/generator.proto\"e\n\x06Layout\x12(\n\x05image\x18\x01 \x01(\x0b\x32\x19.faceloom.common.v1.Image\x12\x31\n\x05order\x18\x02 \x01(\x0e\x32\".faceloom.translator.v1.LabelOrder\">\n\x0cStyleLatents\x12.\n\x07latents\x18\x01 \x03(\x0b\x32\x1d.faceloom.generator.v1.Latent\"\xef\x03\n\x10TranslateRequest\x12+\n\x06sketch\x18\x01 \x01(\x0b\x32\x19.faceloom.common.v1.ImageH\x00\x12\x30\n\x06layout\x18\x02 \x01(\x0b\x32\x1e.faceloom.translator.v1.LayoutH\x00\x12\x10\n\x08variants\x18\x03 \x01(\r\x12\x14\n\nstyle_seed\x18\x04 \x01(\x04H\x01\x12=\n\rstyle_latents\x18\x05 \x01(\x0b\x32$.faceloom.translator.v1.StyleLatentsH\x01\x12\x34\n\x0fstyle_reference\x18\x06 \x01(\x0b\x32\x19.faceloom.common.v1.ImageH\x01\x12\x14\n\x0cmixed_layers\x18\x07 \x03(\r\x12\x12\n\x05\x61lpha\x18\x08 \x01(\x02H\x02\x88\x01\x01\x12\x1b\n\x0etruncation_psi\x18\t \x01(\x02H\x03\x88\x01\x01\x12\x36\n\routput_format\x18\n \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\x16\n\x0ereturn_latents\x18\x0b \x01(\x08\x12\x15\n\rmodel_version\x18\x0c \x01(\tB\x0b\n\tconditionB\x07\n\x05styleB\x08\n\x06_alphaB\x11\n\x0f_truncation_psi\"G\n\x0bTranslation\x12(\n\x05image\x18\x01 \x01(\x0b\x32\x19.faceloom.common.v1.Image\x12\x0e\n\x06w_plus\x18\x02 \x03(\x02\"|\n\x11TranslateResponse\x12\x39\n\x0ctranslations\x18\x01 \x03(\x0b\x32#.faceloom.translator.v1.Translation\x12,\n\x05model\x18\x02 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo*a\n\nLabelOrder\x12\x1b\n\x17LABEL_ORDER_UNSPECIFIED\x10\x00\x12\x1d\n\x19LABEL_ORDER_CELEBAMASK_HQ\x10\x01\x12\x17\n\x13LABEL_ORDER_BISENET\x10\x02\x32u\n\x11TranslatorService\x12`\n\tTranslate\x12(.faceloom.translator.v1.TranslateRequest\x1a).faceloom.translator.v1.TranslateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'faceloom/translator/v1/translator.proto\x12\x16\x66\x61\x63\x65loom.translator.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\x1a%faceloom/generator/v1/generator.proto\"e\n\x06Layout\x12(\n\x05image\x18\x01 \x01(\x0b\x32\x19.faceloom.common.v1.Image\x12\x31\n\x05order\x18\x02 \x01(\x0e\x32\".faceloom.translator.v1.LabelOrder\">\n\x0cStyleLatents\x12.\n\x07latents\x18\x01 \x03(\x0b\x32\x1d.faceloom.generator.v1.Latent\"\x9a\x04\n\x10TranslateRequest\x12+\n\x06sketch\x18\x01 \x01(\x0b\x32\x19.faceloom.common.v1.ImageH\x00\x12\x30\n\x06layout\x18\x02 \x01(\x0b\x32\x1e.faceloom.translator.v1.LayoutH\x00\x12)\n\x04\x66\x61\x63\x65\x18\r \x01(\x0b\x32\x19.faceloom.common.v1.ImageH\x00\x12\x10\n\x08variants\x18\x03 \x01(\r\x12\x14\n\nstyle_seed\x18\x04 \x01(\x04H\x01\x12=\n\rstyle_latents\x18\x05 \x01(\x0b\x32$.faceloom.translator.v1.StyleLatentsH\x01\x12\x34\n\x0fstyle_reference\x18\x06 \x01(\x0b\x32\x19.faceloom.common.v1.ImageH\x01\x12\x14\n\x0cmixed_layers\x18\x07 \x03(\r\x12\x12\n\x05\x61lpha\x18\x08 \x01(\x02H\x02\x88\x01\x01\x12\x1b\n\x0etruncation_psi\x18\t \x01(\x02H\x03\x88\x01\x01\x12\x36\n\routput_format\x18\n \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\x16\n\x0ereturn_latents\x18\x0b \x01(\x08\x12\x15\n\rmodel_version\x18\x0c \x01(\tB\x0b\n\tconditionB\x07\n\x05styleB\x08\n\x06_alphaB\x11\n\x0f_truncation_psi\"G\n\x0bTranslation\x12(\n\x05image\x18\x01 \x01(\x0b\x32\x19.faceloom.common.v1.Image\x12\x0e\n\x06w_plus\x18\x02 \x03(\x02\"|\n\x11TranslateResponse\x12\x39\n\x0ctranslations\x18\x01 \x03(\x0b\x32#.faceloom.translator.v1.Translation\x12,\n\x05model\x18\x02 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo*a\n\nLabelOrder\x12\x1b\n\x17LABEL_ORDER_UNSPECIFIED\x10\x00\x12\x1d\n\x19LABEL_ORDER_CELEBAMASK_HQ\x10\x01\x12\x17\n\x13LABEL_ORDER_BISENET\x10\x02\x32u\n\x11TranslatorService\x12`\n\tTranslate\x12(.faceloom.translator.v1.TranslateRequest\x1a).faceloom.translator.v1.TranslateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faceloom.translator.v1.translator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LABELORDER']._serialized_start=1034
-  _globals['_LABELORDER']._serialized_end=1131
+  _globals['_LABELORDER']._serialized_start=1077
+  _globals['_LABELORDER']._serialized_end=1174
   _globals['_LAYOUT']._serialized_start=170
   _globals['_LAYOUT']._serialized_end=271
   _globals['_STYLELATENTS']._serialized_start=273
   _globals['_STYLELATENTS']._serialized_end=335
   _globals['_TRANSLATEREQUEST']._serialized_start=338
-  _globals['_TRANSLATEREQUEST']._serialized_end=833
-  _globals['_TRANSLATION']._serialized_start=835
-  _globals['_TRANSLATION']._serialized_end=906
-  _globals['_TRANSLATERESPONSE']._serialized_start=908
-  _globals['_TRANSLATERESPONSE']._serialized_end=1032
-  _globals['_TRANSLATORSERVICE']._serialized_start=1133
-  _globals['_TRANSLATORSERVICE']._serialized_end=1250
+  _globals['_TRANSLATEREQUEST']._serialized_end=876
+  _globals['_TRANSLATION']._serialized_start=878
+  _globals['_TRANSLATION']._serialized_end=949
+  _globals['_TRANSLATERESPONSE']._serialized_start=951
+  _globals['_TRANSLATERESPONSE']._serialized_end=1075
+  _globals['_TRANSLATORSERVICE']._serialized_start=1176
+  _globals['_TRANSLATORSERVICE']._serialized_end=1293
 # @@protoc_insertion_point(module_scope)

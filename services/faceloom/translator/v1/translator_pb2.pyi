@@ -106,6 +106,7 @@ class TranslateRequest(_message.Message):
 
     SKETCH_FIELD_NUMBER: _builtins.int
     LAYOUT_FIELD_NUMBER: _builtins.int
+    FACE_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
     STYLE_SEED_FIELD_NUMBER: _builtins.int
     STYLE_LATENTS_FIELD_NUMBER: _builtins.int
@@ -139,6 +140,10 @@ class TranslateRequest(_message.Message):
         """A label map."""
 
     @_builtins.property
+    def face(self) -> _image_pb2.Image:
+        """A photograph of a face, in any format but LABELS8, which is made again as far as the model can."""
+
+    @_builtins.property
     def style_latents(self) -> Global___StyleLatents:
         """w or w+ by value."""
 
@@ -155,6 +160,7 @@ class TranslateRequest(_message.Message):
         *,
         sketch: _image_pb2.Image | None = ...,
         layout: Global___Layout | None = ...,
+        face: _image_pb2.Image | None = ...,
         variants: _builtins.int = ...,
         style_seed: _builtins.int = ...,
         style_latents: Global___StyleLatents | None = ...,
@@ -166,15 +172,15 @@ class TranslateRequest(_message.Message):
         return_latents: _builtins.bool = ...,
         model_version: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_truncation_psi", b"_truncation_psi", "alpha", b"alpha", "condition", b"condition", "layout", b"layout", "sketch", b"sketch", "style", b"style", "style_latents", b"style_latents", "style_reference", b"style_reference", "style_seed", b"style_seed", "truncation_psi", b"truncation_psi"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_truncation_psi", b"_truncation_psi", "alpha", b"alpha", "condition", b"condition", "face", b"face", "layout", b"layout", "sketch", b"sketch", "style", b"style", "style_latents", b"style_latents", "style_reference", b"style_reference", "style_seed", b"style_seed", "truncation_psi", b"truncation_psi"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_truncation_psi", b"_truncation_psi", "alpha", b"alpha", "condition", b"condition", "layout", b"layout", "mixed_layers", b"mixed_layers", "model_version", b"model_version", "output_format", b"output_format", "return_latents", b"return_latents", "sketch", b"sketch", "style", b"style", "style_latents", b"style_latents", "style_reference", b"style_reference", "style_seed", b"style_seed", "truncation_psi", b"truncation_psi", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_truncation_psi", b"_truncation_psi", "alpha", b"alpha", "condition", b"condition", "face", b"face", "layout", b"layout", "mixed_layers", b"mixed_layers", "model_version", b"model_version", "output_format", b"output_format", "return_latents", b"return_latents", "sketch", b"sketch", "style", b"style", "style_latents", b"style_latents", "style_reference", b"style_reference", "style_seed", b"style_seed", "truncation_psi", b"truncation_psi", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__truncation_psi: _TypeAlias = _typing.Literal["truncation_psi"]  # noqa: Y015
     _WhichOneofArgType__truncation_psi: _TypeAlias = _typing.Literal["_truncation_psi", b"_truncation_psi"]  # noqa: Y015
-    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["sketch", "layout"]  # noqa: Y015
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["sketch", "layout", "face"]  # noqa: Y015
     _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     _WhichOneofReturnType_style: _TypeAlias = _typing.Literal["style_seed", "style_latents", "style_reference"]  # noqa: Y015
     _WhichOneofArgType_style: _TypeAlias = _typing.Literal["style", b"style"]  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TranslatorServiceStub:
-    """Turns drawings and label maps into faces with pixel2style2pixel: an encoder into the w+ of a StyleGAN2.
+    """Turns drawings, label maps and photographs into faces with pixel2style2pixel: an encoder into the w+ of a
+    StyleGAN2 for each of them.
     """
 
     def __init__(self, channel):
@@ -43,7 +44,8 @@ class TranslatorServiceStub:
 
 
 class TranslatorServiceServicer:
-    """Turns drawings and label maps into faces with pixel2style2pixel: an encoder into the w+ of a StyleGAN2.
+    """Turns drawings, label maps and photographs into faces with pixel2style2pixel: an encoder into the w+ of a
+    StyleGAN2 for each of them.
     """
 
     def Translate(self, request, context):
@@ -71,7 +73,8 @@ def add_TranslatorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TranslatorService:
-    """Turns drawings and label maps into faces with pixel2style2pixel: an encoder into the w+ of a StyleGAN2.
+    """Turns drawings, label maps and photographs into faces with pixel2style2pixel: an encoder into the w+ of a
+    StyleGAN2 for each of them.
     """
 
     @staticmethod

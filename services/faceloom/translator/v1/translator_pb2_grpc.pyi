@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TranslatorServiceStub:
-    """Turns drawings and label maps into faces with pixel2style2pixel: an encoder into the w+ of a StyleGAN2."""
+    """Turns drawings, label maps and photographs into faces with pixel2style2pixel: an encoder into the w+ of a
+    StyleGAN2 for each of them.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,7 +42,9 @@ class TranslatorServiceStub:
 
 @_typing.type_check_only
 class TranslatorServiceAsyncStub(TranslatorServiceStub):
-    """Turns drawings and label maps into faces with pixel2style2pixel: an encoder into the w+ of a StyleGAN2."""
+    """Turns drawings, label maps and photographs into faces with pixel2style2pixel: an encoder into the w+ of a
+    StyleGAN2 for each of them.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Translate: _aio.UnaryUnaryMultiCallable[_translator_pb2.TranslateRequest, _translator_pb2.TranslateResponse]  # type: ignore[assignment]
@@ -49,7 +53,9 @@ class TranslatorServiceAsyncStub(TranslatorServiceStub):
     """
 
 class TranslatorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Turns drawings and label maps into faces with pixel2style2pixel: an encoder into the w+ of a StyleGAN2."""
+    """Turns drawings, label maps and photographs into faces with pixel2style2pixel: an encoder into the w+ of a
+    StyleGAN2 for each of them.
+    """
 
     @_abc_1.abstractmethod
     def Translate(

@@ -1,0 +1,15 @@
+"""The published formats of StyleGAN2 generators that can be imported."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from faceloom.generator.nvlabs import read_nvlabs
+from faceloom.generator.rosinality import read_rosinality
+from faceloom.generator.tensorflow import read_tensorflow
+from faceloom.store.imported import Answers, Imported
+
+FORMATS: Mapping[str, Callable[[Path, Answers], Imported]] = {
+    "rosinality": read_rosinality,
+    "nvlabs": read_nvlabs,
+    "tensorflow": read_tensorflow,
+}

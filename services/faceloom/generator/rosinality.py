@@ -1,0 +1,35 @@
+"""Checkpoints of rosinality/stylegan2-pytorch, whose names are ours."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from faceloom.generator.published import LICENCE_NOTE, LR_MLP, MEAN_NOTE, imported, mean_latent
+from faceloom.store.imported import Answers, Imported
+from faceloom.store.state_dict import state_dict
+from faceloom.store.untrusted import Refusal, read_torch, refusing
+
+_NOTES = (
+    LICENCE_NOTE,
+    "The mapping's learning rate is not in the file; all published code has 0.01.",
+)
+
+
+def read_rosinality(path: Path, answers: Answers) -> Imported:
+    """A `.pt` of `convert_weight.py` or of `train.py`: the averaged generator `g_ema`.
+
+    Raises:
+        RefusedFile: The file is no such checkpoint, or not of a StyleGAN2 that can be served.
+    """
+    saved = read_torch(path)
+    with refusing(path):
+        if not isinstance(saved, dict) or not isinstance(saved.get("g_ema"), dict):
+            raise Refusal("has no g_ema, which rosinality's checkpoints have")
+        mean = {"latent_avg": saved["latent_avg"]} if "latent_avg" in saved else {}
+        state = state_dict(saved["g_ema"] | mean)
+        if any(name.startswith("iwt.") for name in state):
+            raise Refusal("is a SWAGAN; only the architecture stylegan2 can be served")
+    if mean:
+        return imported(path, state, lr_mlp=LR_MLP, notes=_NOTES)
+    found = imported(path, state, lr_mlp=LR_MLP, notes=(*_NOTES, MEAN_NOTE), with_mean=False)
+    mean["latent_avg"] = mean_latent(found.network, found.weights)
+    return replace(found, weights={**found.weights, **mean})

@@ -1,0 +1,15 @@
+"""The published formats of networks that draw which can be imported."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from faceloom.sketch.keras import read_keras, read_keras_port
+from faceloom.sketch.simplification import read_pth, read_t7
+from faceloom.store.imported import Answers, Imported
+
+FORMATS: Mapping[str, Callable[[Path, Answers], Imported]] = {
+    "torch7": read_t7,
+    "pth": read_pth,
+    "sketchkeras": read_keras,
+    "sketchkeras-pytorch": read_keras_port,
+}

@@ -1,0 +1,91 @@
+"""What every importer of a published checkpoint gives back, and how strictly it is held to the network."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from faceloom.store.untrusted import RefusedFile
+
+# So many names are enough to see what kind of file it is.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a person says about a checkpoint that the file itself does not say.
+
+    Args:
+        classes: Names of a classifier's outputs, in their order.
+        keep: The one of them that stands for the wanted pictures.
+        threshold: The score from which on a picture is wanted.
+        decoder: Model folder of the generator, for encoders that come without theirs.
+    """
+
+    classes: tuple[str, ...] | None = None
+    keep: str | None = None
+    threshold: float | None = None
+    decoder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint in our own terms.
+
+    Args:
+        network: Arguments of the service's network.
+        options: What the service's handler needs to know.
+        weights: Every tensor of the network, by our names.
+        licence: What the format implies; nothing where anybody may have made the file.
+        notes: What was found and what follows from it, for the card; a sentence each.
+    """
+
+    network: Mapping[str, Any]
+    options: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def check_state(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    path: Path,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Make sure that a state has exactly the network's tensors, which may be on the meta device.
+
+    Args:
+        network: Whose tensors are wanted.
+        state: What was found, by the network's names.
+        path: The file, for messages.
+        names: What the file calls a tensor of the network, where that is not its name.
+
+    Raises:
+        RefusedFile: Tensors are missing, left over or of another shape; it names them.
+    """
+    wanted = network.state_dict()
+    missing = wanted.keys() - state.keys()
+    extra = state.keys() - wanted.keys()
+    shown = {name: (names or {}).get(name, name) for name in wanted.keys() | state.keys()}
+    misshapen = [
+        f"{shown[name]} is {list(state[name].shape)}, not {list(wanted[name].shape)}"
+        for name in wanted.keys() & state.keys()
+        if state[name].shape != wanted[name].shape
+    ]
+    faults = [
+        *([f"no {_few(map(shown.__getitem__, missing))}"] if missing else []),
+        *([f"{_few(map(shown.__getitem__, extra))} left over"] if extra else []),
+        *([_few(misshapen)] if misshapen else []),
+    ]
+    if faults:
+        raise RefusedFile(f"{path}: {'; '.join(faults)}")
+
+
+def _few(names: Iterable[str]) -> str:
+    first, *rest = sorted(names)
+    shown = [first, *rest[: _NAMED - 1]]
+    more = len(rest) + 1 - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,0 +1,233 @@
+"""Checkpoints of eladrich/pixel2style2pixel: one encoder, its decoder by rosinality's names, and how it was
+trained. Tasks, sizes, depths and widths are read from the tensors; what the file says of them must agree."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from faceloom.generator.network import Generator
+from faceloom.generator.published import (
+    LR_MLP,
+    MEAN_NOTE,
+    check_filter,
+    generator_arguments,
+    mean_latent,
+    plain,
+)
+from faceloom.runtime.errors import UsageError
+from faceloom.store.imported import Answers, Imported, check_state
+from faceloom.store.model import open_model
+from faceloom.store.state_dict import state_dict, weights
+from faceloom.store.torch_model import load_weights
+from faceloom.store.untrusted import Refusal, read_torch, refusing
+from faceloom.translator.encoder_shape import ENCODER_TYPE, encoder_arguments
+from faceloom.translator.export import fine_layers
+from faceloom.translator.model import CHANNELS, FACE, SEGMENTATION, SKETCH
+from faceloom.translator.network import GradualStyleEncoder
+
+# Style mixing does not truncate there.
+_PSI = 1.0
+_LONGEST_NAME = 100
+# Of an encoder and a decoder, in the file and in the store.
+_ENCODER, _DECODER = "encoder.", "decoder."
+
+_LICENCE_NOTE = (
+    "The file does not say under which licence it is. pixel2style2pixel's own weights come from NVIDIA's"
+    " StyleGAN2, FFHQ and CelebAMask-HQ, which are all for non-commercial use."
+)
+_TASK_NOTES = {
+    SKETCH: "It translates drawings: one channel, white paper is 1.",
+    SEGMENTATION: (
+        "It translates layouts of 19 classes, in CelebAMask-HQ's order. The published weights were trained"
+        " with label maps that were resized bilinearly before they were told apart, so that up to a few"
+        " percent of the pixels, at the borders, were of classes in between; here they keep their classes."
+    ),
+    FACE: "It takes faces: RGB, -1 to 1, cut out as FFHQ's are.",
+}
+_SHIFT_NOTE = (
+    "Its codes are not offsets from the decoder's mean latent; what they lack was added to the biases of its"
+    " style heads."
+)
+
+
+def read_psp(path: Path, answers: Answers) -> Imported:
+    """A `.pt` of pixel2style2pixel's trainer, for drawings, layouts or faces.
+
+    Raises:
+        RefusedFile: The file is no such checkpoint, or its parts do not fit each other.
+        UsageError: It has no decoder and `answers` name none, or both have.
+    """
+    saved = read_torch(path)
+    with refusing(path):
+        state = state_dict(saved, ["state_dict"])
+        said = _options(saved)
+        encoder = _part(state, _ENCODER)
+        arguments = encoder_arguments(encoder)
+        task = _task(arguments["input_nc"])
+    decoder = _decoder(path, state, answers)
+    with refusing(path):
+        _check_fit(arguments, decoder.network, said)
+        average, added = _latents(saved, said, arguments)
+        _check_tensors(path, state, arguments, decoder)
+    found, generator = weights(encoder), weights(decoder.weights)
+    notes = [_LICENCE_NOTE, _TASK_NOTES[task], *decoder.notes, *_dataset_notes(said)]
+    mean = average if decoder.mean is None else decoder.mean
+    if mean is None:
+        mean = mean_latent(decoder.network, generator)
+        notes.append(MEAN_NOTE)
+    if not torch.equal(added, mean.expand_as(added)):
+        # A translator adds the mean to all codes.
+        _shift(found, added - mean)
+        notes.append(_SHIFT_NOTE)
+    return Imported(
+        network={"decoder": decoder.network, "encoders": {task: arguments}},
+        options={"mixed_layers": fine_layers(arguments["n_styles"]), "psi": _PSI},
+        weights={f"{task}.{name}": tensor for name, tensor in found.items()}
+        | {f"{_DECODER}{name}": tensor for name, tensor in generator.items()}
+        | {f"{_DECODER}latent_avg": mean.clone()},
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Arguments, state and mean latent of a generator; the mean is not in a checkpoint's own decoder."""
+
+    network: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    mean: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _decoder(path: Path, state: Mapping[str, Tensor], answers: Answers) -> _Decoder:
+    own = _part(state, _DECODER)
+    if bool(own) == (answers.decoder is not None):
+        raise UsageError(
+            f"{path} has a decoder of its own; leave --decoder out"
+            if own
+            else f"{path} has no decoder; name the imported generator that it was trained with: --decoder"
+        )
+    if answers.decoder is None:
+        with refusing(path):
+            for name, kernel in own.items():
+                if name.endswith(".kernel"):
+                    check_filter(_DECODER + name, kernel)
+            return _Decoder(generator_arguments(own) | {"lr_mlp": LR_MLP}, own)
+    model = open_model(answers.decoder)
+    if model.service != "generator":
+        raise UsageError(f"--decoder: {answers.decoder} is a model of the {model.service} service")
+    given = load_weights(model)
+    note = f"Its decoder is the generator {model.name}, version {model.version}: {model.license}."
+    return _Decoder(model.network, given, given.pop("latent_avg"), (note,))
+
+
+def _options(saved: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """How the encoder was trained.
+
+    Raises:
+        Refusal: It is of another kind than what can be served.
+    """
+    said = saved.get("opts", {})
+    if not isinstance(said, dict):
+        raise Refusal("has opts that are no options")
+    kind = plain(said.get("encoder_type", ENCODER_TYPE))
+    if kind != ENCODER_TYPE:
+        raise Refusal(f"has an encoder of type {kind}; only {ENCODER_TYPE} can be served")
+    if plain(said.get("learn_in_w", False)):
+        raise Refusal("was trained in W (learn_in_w); only encoders into W+ can be served")
+    return said
+
+
+def _task(channels: int) -> str:
+    for task, wanted in CHANNELS.items():
+        if channels == wanted:
+            return task
+    known = ", ".join(f"{wanted} ({task})" for task, wanted in CHANNELS.items())
+    raise Refusal(f"takes pictures of {channels} channels; there are {known}")
+
+
+def _check_fit(
+    encoder: Mapping[str, Any], decoder: Mapping[str, Any], said: Mapping[Any, Any]
+) -> None:
+    """Make sure that encoder, decoder and options belong together.
+
+    Raises:
+        Refusal: They do not.
+    """
+    # Two for every side from 4 pixels on.
+    layers = 2 * (int(decoder["size"]).bit_length() - 2)
+    if encoder["n_styles"] != layers:
+        raise Refusal(f"has {encoder['n_styles']} styles, for a decoder of {layers} layers")
+    if encoder["style_dim"] != decoder["style_dim"]:
+        raise Refusal(
+            f"has styles of {encoder['style_dim']}, for a decoder of {decoder['style_dim']}"
+        )
+    facts = {"input_nc": encoder["input_nc"], "output_size": decoder["size"], "n_styles": layers}
+    for name, found in facts.items():
+        option = plain(said.get(name, found))
+        if option != found:
+            raise Refusal(f"says that {name} is {option}; by its tensors it is {found}")
+
+
+def _check_tensors(
+    path: Path, state: Mapping[str, Tensor], arguments: Mapping[str, Any], decoder: _Decoder
+) -> None:
+    with torch.device("meta"):
+        parts: dict[str, nn.Module] = {
+            _ENCODER: GradualStyleEncoder(**arguments),
+            _DECODER: Generator(**decoder.network),
+        }
+    tensors = {_ENCODER: _part(state, _ENCODER), _DECODER: decoder.weights}
+    for prefix, network in parts.items():
+        names = tensors[prefix].keys() | network.state_dict().keys()
+        check_state(network, tensors[prefix], path, {name: prefix + name for name in names})
+    extra = [name for name in state if not name.startswith((_ENCODER, _DECODER))]
+    if extra:
+        raise Refusal(f"has {min(extra)}, which is of no encoder and no decoder")
+
+
+def _latents(
+    saved: Mapping[Any, Any], said: Mapping[Any, Any], encoder: Mapping[str, Any]
+) -> tuple[Tensor | None, Tensor]:
+    """The mean latent [style_dim], if the file has one, and what is added to codes [n_styles, style_dim]."""
+    styles, dim = encoder["n_styles"], encoder["style_dim"]
+    average = saved.get("latent_avg")
+    added = plain(said.get("start_from_latent_avg", average is not None))
+    if average is None:
+        if added:
+            raise Refusal("adds latent_avg to its codes, but has none")
+        return None, torch.zeros(styles, dim)
+    if not isinstance(average, Tensor) or not average.is_floating_point():
+        raise Refusal("has latent_avg, which is no floating-point tensor")
+    if list(average.shape) not in ([dim], [1, dim], [styles, dim]):
+        raise Refusal(f"latent_avg is {list(average.shape)}, not [{styles}, {dim}] or [{dim}]")
+    rows = average.float().expand(styles, dim)
+    # Latents that differ by layer are no mean of the decoder's.
+    mean = rows[0] if torch.equal(rows, rows[:1].expand_as(rows)) else None
+    return mean, rows if added else torch.zeros(styles, dim)
+
+
+def _shift(encoder: dict[str, Tensor], offsets: Tensor) -> None:
+    """Adds offsets [n_styles, style_dim] to what the style heads answer."""
+    for index, offset in enumerate(offsets):
+        name = f"styles.{index}.linear.bias"
+        encoder[name] = encoder[name] + offset
+
+
+def _dataset_notes(said: Mapping[Any, Any]) -> tuple[str, ...]:
+    kind = said.get("dataset_type")
+    if not isinstance(kind, str) or len(kind) > _LONGEST_NAME or not kind.isidentifier():
+        return ()
+    return (f"It was trained for `{kind}`.",)
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }

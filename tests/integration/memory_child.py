@@ -1,0 +1,49 @@
+"""Does one thing with a model and prints what memory it took: `python memory_child.py WHAT PATH`
+
+A line of JSON, in bytes beyond what the process had before: peak, and what is kept at the end.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from faceloom.runtime.archive import write_archive
+from faceloom.runtime.service import service
+from faceloom.store.imported import Answers
+from faceloom.store.importing import formats, import_model
+
+
+def load(folder: Path) -> Any:
+    """As a worker does."""
+    handler = service("translator").new_handler()
+    handler.load(folder, "cpu")
+    return handler
+
+
+def main() -> None:
+    what, path = sys.argv[1], Path(sys.argv[2])
+    deeds = {
+        "import": lambda: import_model("translator", "psp", path, "mine", "NC", Answers()),
+        "load": lambda: load(path),
+        "package": lambda: write_archive(service("translator"), path, path.parent / "mar"),
+    }
+    # Programs and libraries are not to be counted.
+    formats("translator")
+    service("translator").new_handler()
+    # The peak starts again from here, Linux' proc(5) says.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _bytes("VmRSS")
+    kept = deeds[what]()
+    print(json.dumps({"peak": _bytes("VmHWM") - before, "kept": _bytes("VmRSS") - before}))
+    del kept
+
+
+def _bytes(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
