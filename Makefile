@@ -48,7 +48,7 @@ demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write
 bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
 	$(PYTHON) -m tests.bench
 
-train-tiny: $(STAMP) ## Make the tiny models again, into out/train; takes about three hours
+train-tiny: $(STAMP) ## Make the tiny models again, into out/train; takes many hours
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e ".[train]"
 	$(MAKE) -j2 -f model_store/tiny/recipe.mk WORK=$(CURDIR)/out/train
 

@@ -85,7 +85,7 @@ def package(
 @app.command("import")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="The published file.")],
-    kind: Annotated[str, typer.Option(help="The service: generator, quality, sketch, …")],
+    kind: Annotated[str, typer.Option(help="A service, generator for example, or losses.")],
     form: Annotated[
         str, typer.Option("--format", help="Whose file it is; an unknown one lists all.")
     ],
@@ -97,8 +97,12 @@ def import_checkpoint(
         str | None, typer.Option(help="A classifier's outputs in their order: bad,good.")
     ] = None,
     keep: Annotated[str | None, typer.Option(help="The class of the wanted pictures.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score from which a picture is kept; 0.5.")
+    ] = None,
     decoder: Annotated[
-        str | None, typer.Option(help="Imported generator, for an encoder without one.")
+        str | None,
+        typer.Option(help="Imported generator, NAME/VERSION, for an encoder without one."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,6 +117,7 @@ def import_checkpoint(
     answers = Answers(
         classes=tuple(classes.split(",")) if classes else None,
         keep=keep,
+        threshold=threshold,
         decoder=model_store() / "models" / "generator" / decoder if decoder else None,
     )
     model = import_model(kind, form, file, name, licence, answers)

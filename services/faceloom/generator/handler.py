@@ -62,6 +62,7 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
+        self.service = model.limited(self.service)
         self._network = ready_network(with_mean, model.network, load_weights(model), device)
         self._network.freeze()
         self._device = device

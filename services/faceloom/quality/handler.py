@@ -23,6 +23,7 @@ class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
+        self.service = model.limited(self.service)
         self._network = ready_network(MixNetS, model.network, load_weights(model), device)
         options = model.options
         self._fit = Fit.of(options)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.service import service
-from faceloom.training import file_digest, write_atomically
+from faceloom.store.model import file_sha256
+from faceloom.training import write_atomically
 
 # Far from the seeds of label files, which start at one, two and three million.
 UNSEEN_SEED = 900_000_000
@@ -43,7 +44,7 @@ def render_labelled(labels: Path, generator: Path, out: Path) -> None:
         ValueError: The labels were given to the faces of another generator.
     """
     header, *rows = (json.loads(line) for line in labels.read_text().splitlines() if line.strip())
-    digest = file_digest(generator / "weights.safetensors")
+    digest = file_sha256(generator / "weights.safetensors")
     if header["generator"] != digest:
         raise ValueError(
             f"{labels} was made with generator {header['generator']}; {generator} is {digest}"

@@ -31,9 +31,9 @@ from faceloom.quality.network import MixNetS
 from faceloom.quality.pictures import write_card_pictures
 from faceloom.quality.tutor import Tutor
 from faceloom.quality.views import GENTLE, SIDE, augment
+from faceloom.store.model import file_sha256
 from faceloom.training import (
     Run,
-    file_digest,
     save_model,
 )
 
@@ -180,11 +180,11 @@ def sources(labels: Path, faces: Path) -> list[dict[str, str]]:
     return [
         {
             "name": "labels", "license": "MIT", "use": "keep or reject, made by looking",
-            "file": labels.name, "sha256": file_digest(labels),
+            "file": labels.name, "sha256": file_sha256(labels),
         },
         {
             "name": "faces", "license": "MIT", "use": "the labelled faces, by the tiny generator",
-            "file": faces.name, "sha256": file_digest(faces),
+            "file": faces.name, "sha256": file_sha256(faces),
         },
         {
             "name": "gan-face-generate", "version": "1.1.1", "license": "MIT",

@@ -28,6 +28,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
+        self.service = model.limited(self.service)
         self._options = model.options
         self._network = ready_network(BiSeNet, model.network, load_weights(model), device)
         self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)

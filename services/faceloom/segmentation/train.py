@@ -30,7 +30,8 @@ from faceloom.segmentation.evaluate import (
 )
 from faceloom.segmentation.network import BiSeNet
 from faceloom.segmentation.scenes import Grounds, compose
-from faceloom.training import Run, file_digest, save_model
+from faceloom.store.model import file_sha256
+from faceloom.training import Run, save_model
 
 LICENCE = "MIT"
 
@@ -125,11 +126,11 @@ def sources(faces: Path, labels: Path) -> list[dict[str, str]]:
         {
             "name": "gan-face-generate", "version": "1.1.1", "license": "MIT",
             "use": "teacher DCGAN; its samples are the training pictures",
-            "file": "faces.npy", "sha256": file_digest(faces),
+            "file": "faces.npy", "sha256": file_sha256(faces),
         },
         {
             "name": "mediapipe", "version": "0.10.21", "license": "Apache-2.0",
             "use": "face mesh, face detection and selfie segmentation behind the pseudo-labels",
-            "file": "labels.npz", "sha256": file_digest(labels),
+            "file": "labels.npz", "sha256": file_sha256(labels),
         },
     ]  # fmt: skip

@@ -31,6 +31,7 @@ class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
+        self.service = model.limited(self.service)
         self._extractor = new_extractor(model, device)
         self.model = model.info(device, processor(device))
 

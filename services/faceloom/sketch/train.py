@@ -35,7 +35,8 @@ from faceloom.sketch.evaluate import (
     write_card_pictures,
 )
 from faceloom.sketch.network import SketchSimplification
-from faceloom.training import Run, file_digest, save_model
+from faceloom.store.model import file_sha256
+from faceloom.training import Run, save_model
 
 # Scenes are composed at SIDE and trained on by random crops: the network sees no further than that
 # anyway, and more different faces an hour are worth more than whole ones.
@@ -166,11 +167,11 @@ def sources(faces: Path, drawings: Path) -> list[dict[str, str]]:
         {
             "name": "gan-face-generate", "version": "1.1.1", "license": "MIT",
             "use": "teacher DCGAN; its samples are the training pictures",
-            "file": "faces.npy", "sha256": file_digest(faces),
+            "file": "faces.npy", "sha256": file_sha256(faces),
         },
         {
             "name": "mediapipe", "version": "0.10.21", "license": "Apache-2.0",
             "use": "face mesh and selfie segmentation behind the drawn targets",
-            "file": "drawings.npz", "sha256": file_digest(drawings),
+            "file": "drawings.npz", "sha256": file_sha256(drawings),
         },
     ]  # fmt: skip

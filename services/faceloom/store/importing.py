@@ -23,6 +23,9 @@ from faceloom.store.profile import model_store
 
 Importer = Callable[[Path, Answers], Imported]
 
+# Networks that trainings compare pictures with; nothing serves them.
+LOSSES: Final = "losses"
+_LOSSES_MODULE: Final = "faceloom.translator.losses_checkpoint"
 _WEIGHTS: Final = "weights.safetensors"
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 # A call may take this share of the longest time a call may take: others wait for it.
@@ -31,14 +34,13 @@ _RUNS = 3
 
 
 def formats(kind: str) -> Mapping[str, Importer]:
-    """The importers of a service, by format.
+    """The importers of a service, or of `losses`, by format.
 
     Raises:
         UsageError: There is no such service.
     """
-    found: Mapping[str, Importer] = importlib.import_module(
-        f"faceloom.{service(kind).name}.checkpoint"
-    ).FORMATS
+    module = _LOSSES_MODULE if kind == LOSSES else f"faceloom.{service(kind).name}.checkpoint"
+    found: Mapping[str, Importer] = importlib.import_module(module).FORMATS
     return found
 
 
@@ -48,7 +50,7 @@ def import_model(
     """Write a checkpoint as a model, and prove that it can be served.
 
     Args:
-        kind: Short name of the service.
+        kind: Short name of the service, or `losses`.
         form: One of `formats(kind)`.
         file: The published file.
         name: Of the model in the store. If it is there already, this becomes its next version.
@@ -78,7 +80,8 @@ def import_model(
         notes = imported.notes
         # Its tensors would take memory beside those that are served.
         del imported
-        _prove(partial, kind)
+        if kind != LOSSES:
+            _prove(partial, kind)
         return _put_in_place(partial, versions, notes)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

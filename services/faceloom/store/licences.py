@@ -26,8 +26,3 @@ def consequence(licence: str) -> str | None:
     """What a licence restricts, in a few words; nothing if none of the known restrictions is in its name."""
     name = licence.lower()
     return next((meaning for part, meaning in _CONSEQUENCES if part in name), None)
-
-
-def needs_permission(licence: str) -> bool:
-    """Whether serving the model to anybody else takes a permission beyond the licence."""
-    return "waseda" in licence.lower()

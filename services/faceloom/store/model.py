@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from faceloom.common.v1 import model_pb2
 from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.service import Service
 
 
 class BrokenModel(FaceloomError):
@@ -54,6 +55,13 @@ class Model(BaseModel):
     sources: list[dict[str, Any]]
     metrics: dict[str, Any]
     limits: Limits | None = None
+
+    def limited(self, service: Service) -> Service:
+        """The service as far as this model can serve it."""
+        if self.limits is None:
+            return service
+        most = min(service.max_items, self.limits.max_items)
+        return service.model_copy(update={"max_items": most})
 
     @property
     def weights_path(self) -> Path:

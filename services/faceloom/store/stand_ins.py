@@ -3,6 +3,7 @@ a file's choosing, and nothing takes more time or memory than its arguments acco
 
 import math
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -22,11 +23,12 @@ class Refusal(pickle.UnpicklingError):
     """What is wrong with a file, as the rest of a sentence that its name begins."""
 
 
-class StandIn:
+class StandIn(ABC):
     """An object whose state a pickle may set."""
 
+    @abstractmethod
     def __setstate__(self, state: Any) -> None:
-        raise NotImplementedError
+        """Take the state."""
 
 
 class Record(StandIn):

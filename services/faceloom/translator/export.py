@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from faceloom.runtime.errors import UsageError
-from faceloom.store.model import open_model
+from faceloom.store.model import file_sha256, open_model
 from faceloom.store.torch_model import load_weights
-from faceloom.training import file_digest, save_model
+from faceloom.training import save_model
 from faceloom.translator.model import Translator, stored_tensors
 
 # Styles of seeds are pulled to the mean by this, as in builds.
@@ -81,7 +81,7 @@ def _source(task: str, run: Path, state: Mapping[str, Any]) -> dict[str, Any]:
         "dataset_digest": state["run"]["dataset"],
         "dataset_seed": state["run"]["dataset_seed"],
         "file": run.name,
-        "sha256": file_digest(run),
+        "sha256": file_sha256(run),
     }
 
 

@@ -63,6 +63,7 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
+        self.service = model.limited(self.service)
         self._options = model.options
         self._network = load_translator(model, device)
         self._device = device

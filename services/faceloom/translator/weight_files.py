@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from faceloom.runtime.errors import UsageError
 from faceloom.store.imported import check_state
-from faceloom.store.model import open_model
+from faceloom.store.model import file_sha256, open_model
 from faceloom.store.state_dict import state_dict
 from faceloom.store.torch_model import load_weights
 from faceloom.store.untrusted import RefusedFile, read_torch, refusing
-from faceloom.training import file_digest
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -62,6 +61,6 @@ def read_weights(path: Path, unused: str = "") -> dict[str, Tensor]:
 def digest_of(paths: Sequence[Path]) -> str:
     """One sha256 for the weights in all of these files or model folders."""
     digests = [
-        open_model(path).weights.sha256 if path.is_dir() else file_digest(path) for path in paths
+        open_model(path).weights.sha256 if path.is_dir() else file_sha256(path) for path in paths
     ]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
