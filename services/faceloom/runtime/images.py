@@ -85,19 +85,16 @@ def decode_rgb(image: image_pb2.Image, field: str) -> Pixels:
     Raises:
         InvalidArgument: `field`, extended by the part of the image that is wrong.
     """
-    if image.format in (image_pb2.IMAGE_FORMAT_RGB8, image_pb2.IMAGE_FORMAT_GRAY8):
-        pixels = _decode_raw(image, field)
-        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    if image.format in _FILES:
-        return _decode_file(image.data, _FILES[image.format], field, _on_white)
-    raise InvalidArgument(
-        f"{_format_name(image)} is not a format of pictures", field=f"{field}.format"
-    )
+    pixels = _decode_picture(image, field, "RGB")
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def decode_grey(image: image_pb2.Image, field: str) -> Pixels:
     """The luminance of a picture, uint8 [height, width]; see `decode_rgb`."""
-    return np.asarray(PilImage.fromarray(decode_rgb(image, field)).convert("L"))
+    pixels = _decode_picture(image, field, "L")
+    if pixels.shape[2] == 1:
+        return pixels[:, :, 0]
+    return np.asarray(PilImage.fromarray(pixels).convert("L"))
 
 
 def decode_labels(image: image_pb2.Image, field: str) -> Pixels:
@@ -164,6 +161,19 @@ def check_output(wanted: int, default: int, allowed: tuple[int, ...]) -> int:
     return chosen
 
 
+def _decode_picture(image: image_pb2.Image, field: str, mode: str) -> Pixels:
+    """[height, width, channels]: a file's pixels in that mode of Pillow's, raw ones as they are."""
+    if image.format in (image_pb2.IMAGE_FORMAT_RGB8, image_pb2.IMAGE_FORMAT_GRAY8):
+        return _decode_raw(image, field)
+    if image.format in _FILES:
+        return _decode_file(
+            image.data, _FILES[image.format], field, lambda picture: _on_white(picture, mode)
+        )
+    raise InvalidArgument(
+        f"{_format_name(image)} is not a format of pictures", field=f"{field}.format"
+    )
+
+
 def _decode_raw(image: image_pb2.Image, field: str) -> Pixels:
     _check_size(image.width, image.height, field)
     channels = _RAW_CHANNELS[image.format]
@@ -201,7 +211,8 @@ def _decode_file(data: bytes, kind: str, field: str, read: Callable[[ImageFile],
         raise InvalidArgument(f"broken {kind}: {reason}", field=f"{field}.data") from None
 
 
-def _on_white(picture: PilImage.Image) -> Pixels:
+def _on_white(picture: PilImage.Image, mode: str) -> Pixels:
+    """[height, width, channels] in that mode, `RGB` or `L`."""
     picture.load()
     # Cameras store what the sensor saw, and how it was held beside it.
     ImageOps.exif_transpose(picture, in_place=True)
@@ -213,7 +224,7 @@ def _on_white(picture: PilImage.Image) -> Pixels:
         layer = picture.convert("RGBA")
         white = PilImage.new("RGBA", layer.size, "white")
         picture = PilImage.alpha_composite(white, layer)
-    return np.asarray(picture.convert("RGB"))
+    return np.atleast_3d(np.asarray(picture.convert(mode)))
 
 
 def _ids(picture: ImageFile, field: str) -> Pixels:
