@@ -75,7 +75,9 @@ $(WORK)/dataset/dataset.json:
 	faceloom build --accepted 10500 --seed 1 --engine inprocess --out $(@D)
 
 $(WORK)/translator/%/model/model.json: $(WORK)/dataset/dataset.json
-	faceloom train translator --task $* --dataset $(<D) --out $(WORK)/translator/$*
+	faceloom train translator --task $* --dataset $(<D) --out $(WORK)/translator/$* $(STEPS)
+# Styles of reference faces are less exact than drawings are, and sooner learned.
+$(WORK)/translator/face/model/model.json: STEPS := --steps 1500
 
 TRANSLATORS := $(foreach task,sketch segmentation face,$(WORK)/translator/$(task))
 $(STORE)/translator/model.json: $(TRANSLATORS:%=%/model/model.json)

@@ -161,11 +161,7 @@ def train(
     while run.phase < len(phases):
         phase = phases[run.phase]
         while run.done < phase.images:
-            rate = phase.lr * (1 - run.done / phase.images if phase.decay else 1.0)
-            for group in run.muon.param_groups:
-                group["lr"] = rate
-            for group, factor in zip(run.adam.param_groups, (0.5, 0.1), strict=True):
-                group["lr"] = rate * factor
+            set_rates(run, phase)
             terms = step(run, teacher, features, phase)
             update_average(run, 0.5 ** (phase.batch / phase.ema_half_life))
             before, run.done = run.done, run.done + phase.batch
@@ -192,6 +188,15 @@ def train(
         run.phase, run.done = run.phase + 1, 0
         save()
     return checkpoint
+
+
+def set_rates(run: Run, phase: Phase) -> None:
+    """Learning rates at the point where the run is."""
+    rate = phase.lr * (1 - run.done / phase.images if phase.decay else 1.0)
+    for group in run.muon.param_groups:
+        group["lr"] = rate
+    for group, factor in zip(run.adam.param_groups, (0.5, 0.1), strict=True):
+        group["lr"] = rate * factor
 
 
 def log(out: Path, run: Run, phase: Phase, terms: dict[str, float], seconds: float) -> None:

@@ -7,11 +7,13 @@ by looking at generated faces.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,12 +34,12 @@ from faceloom.quality.pictures import write_card_pictures
 from faceloom.quality.tutor import Tutor
 from faceloom.quality.views import GENTLE, SIDE, augment
 from faceloom.store.model import file_sha256
-from faceloom.training import (
-    Run,
-    save_model,
-)
+from faceloom.training import Run, save_model
 
 LICENCE = "MIT"
+
+Rows = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
 
 
 def start_from(network: MixNetS, pretrained: Path) -> None:
@@ -101,58 +103,30 @@ def train(
     """
     started = time.monotonic()
     data = Labelled.load(labels, faces)
-    pool = torch.from_numpy(np.load(unlabelled)).permute(0, 3, 1, 2).contiguous()
     rows = np.flatnonzero(~data.held_out)
     order = np.random.default_rng(seed).permutation(rows)
     halves = [order[0::2], order[1::2]]
     heads = [torch.from_numpy(part) for part in (*halves, rows)]
     tutor = Tutor(data.faces, torch.from_numpy(data.share).float(), heads)
-    # No head learns a label from here that its tutor does not know, so the halves stay apart.
-    pool = torch.cat([pool, data.faces[torch.from_numpy(rows)]])
-    wanted = tutor.score(pool)
-    # A head fitted to fewer labels is more timid; bring all to one scale.
-    wanted = (wanted - wanted.mean(0)) / wanted.std(0)
+    pool, wanted = lessons(tutor, unlabelled, data.faces[torch.from_numpy(rows)])
 
     def tell(views: int, loss: float) -> None:
         if progress:
             progress(views, images, loss)
 
     many = distil(pool, wanted, pretrained, images, batch, rate, seed, checkpoint, tell)
-    outputs = scores_by(many, data.faces)
-    unseen = np.zeros(len(data.keep))
-    for half, head in zip(halves, (1, 0), strict=True):
-        unseen[half] = outputs[half, head]
     # Faces that were drawn because an earlier filter liked them teach, but would flatter.
     fair = rows[data.random[rows]]
-    scale, shift = platt(unseen[fair], data.keep[fair])
-    two_fold = reports.choose_threshold(
-        sigmoid(scale * unseen[fair] + shift), data.keep[fair], precision
-    )
+    unseen, keep = cross_scores(many, data, halves)[fair], data.keep[fair]
+    scale, shift = platt(unseen, keep)
+    two_fold = reports.choose_threshold(sigmoid(scale * unseen + shift), keep, precision)
     network = classifier_of(many, len(heads) - 1, scale, shift)
-
-    held = np.flatnonzero(data.held_out)
-    keep = data.keep[held]
-    margins = scores_by(network, data.faces[held])
-    scores = sigmoid(margins[:, KEEP] - margins[:, 1 - KEEP])
-    stricter = reports.choose_threshold(scores, keep, precision)
-    threshold = max(two_fold.threshold, stricter.threshold)
-    bins = reports.calibration_bins(scores, keep)
-    tutored = tutor.score(data.faces[held])[:, -1]
+    held = hold_out(network, tutor, data, two_fold.threshold, precision)
     metrics = {
-        "held_out": {
-            "labels": len(held), "kept_by_a_person": int(keep.sum()),
-            "auc": round(reports.auc(scores, keep), 4),
-            "auc_of_tutor": round(reports.auc(tutored.double().numpy(), keep), 4),
-            **rounded(reports.operating_point(scores, keep, threshold)),
-            "at_two_fold_threshold": rounded(
-                reports.operating_point(scores, keep, two_fold.threshold)
-            ),
-            "expected_calibration_error": round(reports.expected_calibration_error(bins), 4),
-            "calibration": bins,
-        },
+        "held_out": held.metrics,
         "two_fold": {
-            "labels": len(fair), "kept_by_a_person": int(data.keep[fair].sum()),
-            "auc": round(reports.auc(unseen[fair], data.keep[fair]), 4), **rounded(two_fold),
+            "labels": len(fair), "kept_by_a_person": int(keep.sum()),
+            "auc": round(reports.auc(unseen, keep), 4), **rounded(two_fold),
         },
         "training": {
             "labels": len(rows), "views": images // batch * batch, "faces": len(pool),
@@ -164,11 +138,66 @@ def train(
     }  # fmt: skip
     save_model(
         out, service="quality", network=NETWORK,
-        options={"side": SIDE, "keep_index": KEEP, "threshold": round(threshold, 6)},
+        options={"side": SIDE, "keep_index": KEEP, "threshold": round(held.threshold, 6)},
         weights=network.state_dict(), licence=LICENCE, sources=sources(labels, faces),
         metrics=metrics, half=True,
     )  # fmt: skip
-    write_card_pictures(data.faces[held], scores, bins, out / "card")
+    write_card_pictures(held.faces, held.scores, held.metrics["calibration"], out / "card")
+
+
+def lessons(tutor: Tutor, unlabelled: Path, labelled: Tensor) -> tuple[Tensor, Tensor]:
+    """What the pupil learns from: faces [N,3,H,W], and the scores [N,heads] it shall give them."""
+    pool = torch.from_numpy(np.load(unlabelled)).permute(0, 3, 1, 2).contiguous()
+    # No head learns a label from here that its tutor does not know, so the halves stay apart.
+    pool = torch.cat([pool, labelled])
+    wanted = tutor.score(pool)
+    # A head fitted to fewer labels is more timid; bring all to one scale.
+    return pool, (wanted - wanted.mean(0)) / wanted.std(0)
+
+
+def cross_scores(many: MixNetS, data: Labelled, halves: Sequence[Rows]) -> Scores:
+    """Every labelled face of the two halves by the head that does not know its label; 0 for others."""
+    outputs = scores_by(many, data.faces)
+    unseen = np.zeros(len(data.keep))
+    for half, head in zip(halves, (1, 0), strict=True):
+        unseen[half] = outputs[half, head]
+    return unseen
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the held-out labels say of the filter."""
+
+    faces: Tensor
+    scores: Scores
+    threshold: float
+    metrics: dict[str, Any]
+
+
+def hold_out(
+    network: MixNetS, tutor: Tutor, data: Labelled, two_fold_threshold: float, precision: float
+) -> HeldOut:
+    """Judge the filter by labels that nothing was learned from; they may raise the threshold."""
+    held = np.flatnonzero(data.held_out)
+    faces, keep = data.faces[held], data.keep[held]
+    margins = scores_by(network, faces)
+    scores = sigmoid(margins[:, KEEP] - margins[:, 1 - KEEP])
+    stricter = reports.choose_threshold(scores, keep, precision)
+    threshold = max(two_fold_threshold, stricter.threshold)
+    bins = reports.calibration_bins(scores, keep)
+    tutored = tutor.score(faces)[:, -1]
+    metrics = {
+        "labels": len(held), "kept_by_a_person": int(keep.sum()),
+        "auc": round(reports.auc(scores, keep), 4),
+        "auc_of_tutor": round(reports.auc(tutored.double().numpy(), keep), 4),
+        **rounded(reports.operating_point(scores, keep, threshold)),
+        "at_two_fold_threshold": rounded(
+            reports.operating_point(scores, keep, two_fold_threshold)
+        ),
+        "expected_calibration_error": round(reports.expected_calibration_error(bins), 4),
+        "calibration": bins,
+    }  # fmt: skip
+    return HeldOut(faces, scores, threshold, metrics)
 
 
 def rounded(point: reports.Operating) -> dict[str, float]:

@@ -29,7 +29,7 @@ from faceloom.segmentation.evaluate import (
     write_card_pictures,
 )
 from faceloom.segmentation.network import BiSeNet
-from faceloom.segmentation.scenes import Grounds, compose
+from faceloom.segmentation.scenes import Grounds, Scenes, compose
 from faceloom.store.model import file_sha256
 from faceloom.training import Run, save_model
 
@@ -55,6 +55,17 @@ def hard_cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor, side: in
     labels = F.interpolate(labels[:, None].float(), side, mode="nearest")[:, 0].long()
     loss = F.cross_entropy(scores, labels, weights, reduction="none").flatten()
     return loss.mean() + 0.5 * loss.topk(len(loss) // 8).values.mean()
+
+
+def losses(network: BiSeNet, scenes: Scenes, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of the scores that are served, and that of the two heads on the context path."""
+    with torch.autocast("cpu", torch.bfloat16):
+        heads = network.forward_heads(normalise(scenes.images))
+    main, context8, context16 = (
+        hard_cross_entropy(head, scenes.labels, weights, side)
+        for head, side in zip(heads, (SIDE // 2, SIDE // 4, SIDE // 8), strict=True)
+    )
+    return main, context8 + context16
 
 
 def train(
@@ -92,15 +103,9 @@ def train(
             data.faces[chosen], data.labels[chosen], None, grounds, distant_share, run.rng
         )
         network.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            heads = network.forward_heads(normalise(scenes.images))
-        main, context8, context16 = (
-            hard_cross_entropy(head, scenes.labels, weights, side)
-            for head, side in zip(heads, (SIDE // 2, SIDE // 4, SIDE // 8), strict=True)
-        )
-        loss = main + 0.4 * (context8 + context16)
+        main, context = losses(network, scenes, weights)
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(main + 0.4 * context)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         if progress:

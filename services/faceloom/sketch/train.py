@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from faceloom.segmentation.scenes import Grounds
+from faceloom.segmentation.scenes import Grounds, Scenes
 from faceloom.sketch.critic import Studio
 from faceloom.sketch.evaluate import (
     BLACK,
@@ -89,11 +89,7 @@ def train(
     network = SketchSimplification(**NETWORK)
     initialise(network)
     studio = Studio(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups: list[dict[str, Any]] = [
-        {"params": list(network.parameters())},
-        {"params": list(studio.critic.parameters()), "betas": (0.5, 0.99)},
-    ]
-    optimizer = torch.optim.AdamW(groups, rate, weight_decay=0.01)
+    optimizer = new_optimizer(studio, rate)
     run = Run.start(studio, optimizer, seed, checkpoint)
     # Of its own seed, so that a resumed run goes on exactly as an undisturbed one would.
     grounds = Grounds(SIDE, torch.Generator().manual_seed(seed + 1))
@@ -101,19 +97,8 @@ def train(
     for step in run.steps(total, rate, save_every):
         chosen = torch.randint(count, (batch,), generator=run.rng)
         scenes = data.scenes(chosen, grounds, distant_share, run.rng)
-        top, left = torch.randint(SIDE - CROP + 1, (2,), generator=run.rng).tolist()
-        rows, columns = slice(top, top + CROP), slice(left, left + CROP)
-        grey = network_input(scenes.images[..., rows, columns])
-        grey = grey.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network.logits(grey)
-        dark = scenes.lines[..., rows, columns]
-        loss = objective = line_loss(logits, dark)
-        if step * batch >= adversarial_from:
-            drawn = logits.float().sigmoid()
-            with torch.autocast("cpu", torch.bfloat16):
-                adversarial, critical = studio.adversarial_losses(grey, drawn, 1 - dark)
-            objective = loss + ADVERSARIAL_WEIGHT * adversarial + critical
+        grey, dark = crop(scenes, run.rng)
+        loss, objective = losses(studio, grey, dark, step * batch >= adversarial_from)
         optimizer.zero_grad()
         torch.autograd.backward(objective)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -134,6 +119,36 @@ def train(
         weights=average, licence=LICENCE, sources=sources(faces, drawings), metrics=report,
     )  # fmt: skip
     write_card_pictures(average, data, out / "card")
+
+
+def new_optimizer(studio: Studio, rate: float) -> torch.optim.Optimizer:
+    """AdamW; the critic's first moment is shorter, because what it judges changes."""
+    groups: list[dict[str, Any]] = [
+        {"params": list(studio.draughtsman.parameters())},
+        {"params": list(studio.critic.parameters()), "betas": (0.5, 0.99)},
+    ]
+    return torch.optim.AdamW(groups, rate, weight_decay=0.01)
+
+
+def crop(scenes: Scenes, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same window of all scenes: what the network sees, and the lines in it."""
+    top, left = torch.randint(SIDE - CROP + 1, (2,), generator=rng).tolist()
+    rows, columns = slice(top, top + CROP), slice(left, left + CROP)
+    grey = network_input(scenes.images[..., rows, columns])
+    return grey.contiguous(memory_format=torch.channels_last), scenes.lines[..., rows, columns]
+
+
+def losses(studio: Studio, grey: Tensor, dark: Tensor, adversarial: bool) -> tuple[Tensor, Tensor]:
+    """The loss of the lines, and all that is minimized."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = studio.draughtsman.logits(grey)
+    loss = line_loss(logits, dark)
+    if not adversarial:
+        return loss, loss
+    drawn = logits.float().sigmoid()
+    with torch.autocast("cpu", torch.bfloat16):
+        fooled, critical = studio.adversarial_losses(grey, drawn, 1 - dark)
+    return loss, loss + ADVERSARIAL_WEIGHT * fooled + critical
 
 
 def draughtsman_of(average: dict[str, Tensor]) -> dict[str, Tensor]:

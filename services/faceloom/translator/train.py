@@ -11,7 +11,7 @@ from torch import nn
 
 from faceloom.generator.layers import EqualLinear
 from faceloom.runtime.errors import UsageError
-from faceloom.store.model import open_model
+from faceloom.store.model import Model, open_model
 from faceloom.store.torch_model import load_weights
 from faceloom.translator.export import export
 from faceloom.translator.identity import load_identity
@@ -19,7 +19,7 @@ from faceloom.translator.losses import Criterion, LiteDistance
 from faceloom.translator.lpips import load_lpips
 from faceloom.translator.model import Translator
 from faceloom.translator.options import Options
-from faceloom.translator.pairs import TRAIN, Progress, check_latents, read_dataset
+from faceloom.translator.pairs import TRAIN, Dataset, Progress, check_latents, read_dataset
 from faceloom.translator.run_folder import RunFolder
 from faceloom.translator.trainer import Trainer
 from faceloom.translator.weight_files import digest_of
@@ -63,9 +63,7 @@ def train(
         check_precision(options, world.device)
         torch.manual_seed(options.seed)
         model = open_model(generator)
-        translator = Translator(model.network, {task: options.encoder})
-        translator.decoder.load_state_dict(load_weights(model))
-        initialise(translator.encoders[task])
+        translator = new_translator(task, options, model)
         image_side = min(options.image_side, translator.decoder.size)
         data = read_dataset(dataset, task, options.side, image_side, tell=progress)
         if data.generator != model.weights.sha256:
@@ -78,15 +76,7 @@ def train(
             load_lpips(lpips_weights) if lpips_weights else lite_distance(),
             load_identity(id_weights) if id_weights else None,
         )
-        description = {
-            "task": task,
-            "dataset": data.digest,
-            "dataset_seed": data.seed,
-            "generator": data.generator,
-            "perceptual": digest_of(lpips_weights) if lpips_weights else "efficientnet-lite0",
-            "identity": digest_of([id_weights]) if id_weights else None,
-            "options": asdict(options),
-        }
+        description = describe(task, data, options, lpips_weights, id_weights)
         folder = RunFolder(out)
         with _entered(folder, description, world):
             trainer = Trainer(
@@ -96,6 +86,33 @@ def train(
             if world.first:
                 export([folder.best], generator, out / "model")
             world.wait()
+
+
+def new_translator(task: str, options: Options, generator: Model) -> Translator:
+    """A translator of one task with a fresh encoder and the generator's decoder."""
+    translator = Translator(generator.network, {task: options.encoder})
+    translator.decoder.load_state_dict(load_weights(generator))
+    initialise(translator.encoders[task])
+    return translator
+
+
+def describe(
+    task: str,
+    data: Dataset,
+    options: Options,
+    lpips_weights: Sequence[Path],
+    id_weights: Path | None,
+) -> dict[str, Any]:
+    """Everything that decides the result of a run; a run is gone on with only by the same."""
+    return {
+        "task": task,
+        "dataset": data.digest,
+        "dataset_seed": data.seed,
+        "generator": data.generator,
+        "perceptual": digest_of(lpips_weights) if lpips_weights else "efficientnet-lite0",
+        "identity": digest_of([id_weights]) if id_weights else None,
+        "options": asdict(options),
+    }
 
 
 @contextmanager
