@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from faceloom.common.v1 import engine_pb2, image_pb2, model_pb2
 from faceloom.generator.v1 import generator_pb2 as pb
+from faceloom.runtime.batch import WARM_UP
 from faceloom.runtime.errors import InvalidArgument, ServiceError
-from faceloom.runtime.handler import WARM_UP, Handler, Work
+from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.service import Service
 
 
@@ -67,6 +70,9 @@ class EchoHandler(Handler[pb.GenerateRequest, int, str]):
         if POISON_SEED in samples:
             raise ZeroDivisionError("a bug in predict")
         return [f"{sample}@{key}" for sample in samples]
+
+    def outputs(self, key: Hashable, samples: Sequence[int]) -> Sequence[Floats]:
+        return [np.array([sample], np.float32) for sample in samples]
 
     def encode(self, request: pb.GenerateRequest, outputs: Sequence[str]) -> pb.GenerateResponse:
         if request.noise_mode == pb.NOISE_MODE_RANDOM:

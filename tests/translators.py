@@ -12,8 +12,9 @@ from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.generator.v1 import generator_pb2 as gen
+from faceloom.runtime.batch import run_batch
 from faceloom.runtime.errors import ServiceError, from_status
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.images import decode_rgb, encode
 from faceloom.runtime.service import service
 from faceloom.store.model import open_model

@@ -5,6 +5,8 @@ handlers. Only gRPC and TorchServe are missing.
 """
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -14,14 +16,20 @@ from faceloom.runtime.engine import InProcessEngine
 from faceloom.runtime.errors import FailedPrecondition
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import service, services
-from faceloom.store.profile import model_folder, profile_services
+from faceloom.store.profile import model_folders, profile_services
 
 
 class InProcessCaller:
-    """A `faceloom.client.Caller` that loads a model when it is first called."""
+    """A `faceloom.client.Caller` that loads a service's models when it is first called.
 
-    def __init__(self, profile: str = "tiny") -> None:
+    Args:
+        profile: Whose models.
+        models: Folders of models that are loaded instead of the profile's, by service.
+    """
+
+    def __init__(self, profile: str = "tiny", models: Mapping[str, Path] | None = None) -> None:
         self._profile = profile
+        self._models = models or {}
         self._loading = {name: asyncio.Lock() for name in services()}
         self._admissions: dict[str, Admission] = {}
 
@@ -38,10 +46,13 @@ class InProcessCaller:
         await asyncio.gather(*(admission.close() for admission in self._admissions.values()))
 
     async def _load(self, name: str) -> Admission:
-        if name not in profile_services(self._profile):
+        if name in self._models:
+            folders = [self._models[name]]
+        elif name in profile_services(self._profile):
+            folders = model_folders(self._profile, name)
+        else:
             raise FailedPrecondition(
                 f"profile {self._profile} has no {name} model", reason="MODEL_NOT_LOADED"
             )
-        folder = model_folder(self._profile, name)
-        engine = await asyncio.to_thread(InProcessEngine.load, service(name), folder)
+        engine = await asyncio.to_thread(InProcessEngine.load, service(name), folders)
         return Admission(service(name), engine, FrontMetrics(CollectorRegistry()))

@@ -7,8 +7,9 @@ import numpy as np
 from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
+from faceloom.runtime.batch import run_batch
 from faceloom.runtime.channel import ChannelCaller
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
 from faceloom.store.profile import model_folder
 from tests.bench.turns import call_all, in_turn, latencies, rates

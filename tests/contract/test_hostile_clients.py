@@ -166,6 +166,7 @@ async def test_too_many_images_are_refused(
     error = await refused(running, name, samples.with_images(name, *[tiny] * count))
 
     assert (error.code, error.field) == ("INVALID_ARGUMENT", "images")
+    assert error.reason == "TOO_MANY_ITEMS"
     assert "64" in error.message
 
 
@@ -176,6 +177,7 @@ async def test_too_many_variants_are_refused(running: dict[str, Running], count:
     error = await refused(running, "translator", request)
 
     assert (error.code, error.field) == ("INVALID_ARGUMENT", "variants")
+    assert error.reason == "TOO_MANY_ITEMS"
     assert "1 to 16" in error.message
 
 
@@ -302,7 +304,9 @@ async def test_a_bad_wish_for_faces_is_refused_by_its_field(
 
     error = await refused(running, "generator", request)
 
-    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+    too_many = bad in ("65 seeds", "10,000 seeds", "65 latents")
+    reason = "TOO_MANY_ITEMS" if too_many else "INVALID_ARGUMENT"
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", reason)
     assert error.field == field
 
 

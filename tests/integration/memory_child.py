@@ -1,4 +1,4 @@
-"""Does one thing with a model and prints what memory it took: `python memory_child.py WHAT PATH`
+"""Does one thing with models and prints what memory it took: `python memory_child.py WHAT PATH...`
 
 A line of JSON, in bytes beyond what the process had before: peak, and what is kept at the end.
 """
@@ -12,6 +12,7 @@ from faceloom.runtime.archive import write_archive
 from faceloom.runtime.service import service
 from faceloom.store.imported import Answers
 from faceloom.store.importing import formats, import_model
+from faceloom.translator.joining import join_models
 
 
 def load(folder: Path) -> Any:
@@ -22,11 +23,12 @@ def load(folder: Path) -> Any:
 
 
 def main() -> None:
-    what, path = sys.argv[1], Path(sys.argv[2])
+    what, path, *others = sys.argv[1], *map(Path, sys.argv[2:])
     deeds = {
-        "import": lambda: import_model("translator", "psp", path, "mine", "NC", Answers()),
+        "import": lambda: import_model("translator", "psp", path, path.stem, "NC", Answers()),
+        "join": lambda: join_models("joined", [path, *others]),
         "load": lambda: load(path),
-        "package": lambda: write_archive(service("translator"), path, path.parent / "mar"),
+        "package": lambda: write_archive(service("translator"), [path], path.parent / "mar"),
     }
     # Programs and libraries are not to be counted.
     formats("translator")

@@ -13,9 +13,10 @@ from faceloom.common.v1 import engine_pb2
 from faceloom.generator.v1 import generator_pb2 as gen
 from faceloom.inprocess import InProcessCaller
 from faceloom.quality.network import MixNetS
+from faceloom.runtime.batch import run_batch
 from faceloom.runtime.engine import InProcessEngine
 from faceloom.runtime.front import Front
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service, services
 from faceloom.store.profile import model_folder
 from faceloom.store.torch_model import ready_network

@@ -24,8 +24,9 @@ from faceloom.inprocess import InProcessCaller
 from faceloom.pipeline.run import run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.quality.v1 import quality_pb2
+from faceloom.runtime.batch import run_batch
 from faceloom.runtime.errors import UsageError
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.images import decode_rgb
 from faceloom.store.model import BrokenModel, open_model
 from faceloom.store.profile import model_folder

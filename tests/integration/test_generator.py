@@ -11,7 +11,8 @@ from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.generator.handler import z_of
 from faceloom.generator.network import Generator
 from faceloom.generator.v1 import generator_pb2 as gen
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.batch import run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.images import decode_rgb
 
 HandlerOf = Callable[[str], AnyHandler]

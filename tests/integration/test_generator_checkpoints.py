@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -227,6 +227,29 @@ def test_what_the_trainer_saves(zipped: bool, tmp_path: Path) -> None:
     generator = loaded(found)
     ours = generator.synthesis(our_styles(generator))
     assert_equal_images(ours, net, plain_styles(net), stored_noise(net))
+
+
+@pytest.mark.parametrize("content", [rosinality_converted, rosinality_trained])
+def test_a_file_without_noise_maps_gets_its_own(
+    content: Callable[[StyleGAN2], dict[str, Any]], tmp_path: Path
+) -> None:
+    net = plain.random_network(*SHAPES[32])
+    saved = content(net)
+    saved["g_ema"] = {name: t for name, t in saved["g_ema"].items() if "noises." not in name}
+    torch.save(saved, tmp_path / "550000.pt")
+
+    found, again = (read("rosinality", tmp_path / "550000.pt") for _ in range(2))
+
+    assert any("holds no noise maps" in note for note in found.notes)
+    maps = [found.weights[f"noises.noise_{i}"] for i in range(7)]
+    assert [each.shape[-1] for each in maps] == [4, 8, 8, 16, 16, 32, 32]
+    assert all(torch.equal(each, again.weights[f"noises.noise_{i}"]) for i, each in enumerate(maps))
+    assert all(0.5 < each.std() < 1.5 for each in maps)
+    generator = loaded(found)
+    ours = generator.synthesis(our_styles(generator), noise="none")
+    assert_equal_images(ours, net, plain_styles(net), [None] * len(SEEDS))
+    ours = generator.synthesis(our_styles(generator))
+    assert_equal_images(ours, net, plain_styles(net), [[each[0, 0] for each in maps]] * len(SEEDS))
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -18,10 +18,10 @@ CHILD = Path(__file__).with_name("memory_child.py")
 BESIDE = 20e6
 
 
-def taken(what: str, path: Path, store: Path) -> dict[str, int]:
+def taken(what: str, store: Path, *paths: Path) -> dict[str, int]:
     """The peak of a process's memory and what it kept, in bytes."""
     done = subprocess.run(
-        [sys.executable, CHILD, what, path],
+        [sys.executable, CHILD, what, *paths],
         env=os.environ | {"FACELOOM_MODEL_STORE": str(store), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
@@ -33,31 +33,32 @@ def taken(what: str, path: Path, store: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the checkpoint of a pixel2style2pixel with 300 MB of weights, for faces of 64 pixels."""
+    """With checkpoints of two pixel2style2pixel with 300 MB of weights each, for faces of 64 pixels."""
     folder = tmp_path_factory.mktemp("store")
     decoder = stylegan2.random_network([16, 12, 10, 8, 6], 512, 2)
-    encoder = psp.random_encoder(1, 10, 512, 64, (1, 1, 1, 1), (16, 32, 64, 512))
-    net = psp.PSp(encoder, decoder, decoder.w_avg.expand(10, -1))
-    torch.save(psp.checkpoint(net), folder / "psp.pt")
+    for name, channels in (("sketches", 1), ("photographs", 3)):
+        encoder = psp.random_encoder(channels, 10, 512, 64, (1, 1, 1, 1), (16, 32, 64, 512))
+        net = psp.PSp(encoder, decoder, decoder.w_avg.expand(10, -1))
+        torch.save(psp.checkpoint(net), folder / f"{name}.pt")
     return folder
 
 
 @pytest.fixture(scope="module")
 def size(store: Path) -> int:
-    """Of the checkpoint, in bytes."""
-    return (store / "psp.pt").stat().st_size
+    """Of a checkpoint, in bytes."""
+    return (store / "sketches.pt").stat().st_size
 
 
 @pytest.fixture(scope="module")
 def importing(store: Path) -> dict[str, int]:
-    """What the import of the checkpoint took."""
-    return taken("import", store / "psp.pt", store)
+    """What the import of a checkpoint took."""
+    return taken("import", store, store / "sketches.pt")
 
 
 @pytest.fixture
 def folder(importing: dict[str, int], store: Path) -> Path:
     """Of the imported model."""
-    return store / "models" / "translator" / "mine" / "1"
+    return store / "models" / "translator" / "sketches" / "1"
 
 
 def test_importing(importing: dict[str, int], size: int) -> None:
@@ -66,14 +67,24 @@ def test_importing(importing: dict[str, int], size: int) -> None:
     assert size * 0.9 < importing["peak"] < 1.2 * size + BESIDE
 
 
+def test_joining(folder: Path, store: Path, size: int) -> None:
+    taken("import", store, store / "photographs.pt")
+    other = store / "models" / "translator" / "photographs" / "1"
+
+    joining = taken("join", store, folder, other)
+
+    # Mapped while they are written, and loaded after that; then the joined model computes.
+    assert 2 * size * 0.9 < joining["peak"] < 2 * 1.1 * size + BESIDE
+
+
 def test_loading(folder: Path, store: Path, size: int) -> None:
-    loading = taken("load", folder, store)
+    loading = taken("load", store, folder)
 
     assert size * 0.9 < loading["kept"] <= loading["peak"] < 1.05 * size + BESIDE
 
 
 def test_packaging(folder: Path, store: Path, size: int) -> None:
-    assert taken("package", folder, store)["peak"] < BESIDE
+    assert taken("package", store, folder)["peak"] < BESIDE
     assert (folder.parent / "mar" / "translator.mar").stat().st_size > 0.9 * size
 
 
@@ -91,6 +102,6 @@ def test_half_precision_at_rest_becomes_float32_tensor_by_tensor(
     description["weights"]["sha256"] = file_sha256(half / "weights.safetensors")
     (half / "model.json").write_text(json.dumps(description))
 
-    loading = taken("load", half, store)
+    loading = taken("load", store, half)
 
     assert size * 0.9 < loading["kept"] <= loading["peak"] < 1.05 * size + BESIDE

@@ -70,6 +70,29 @@ def test_scores(tmp_path: Path, write: Callable[..., None], blocks: tuple[int, .
         assert_equal_output(ours, theirs)
 
 
+@pytest.mark.parametrize("write", [zllrunning, yakhyo])
+def test_classes_may_be_said_to_be_in_the_other_order(
+    tmp_path: Path, write: Callable[..., None]
+) -> None:
+    state = plain.random_state()
+    write(state, tmp_path / "net")
+    random = torch.Generator().manual_seed(2)
+    pixels = torch.randint(0, 256, (512, 512, 3), generator=random, dtype=torch.uint8).numpy()
+    drawn = {}
+    for order in (None, "bisenet", "celebamask_hq"):
+        found = FORMATS[write.__name__](tmp_path / "net", Answers(label_order=order))
+        (drawn[order],) = served("segmentation", found, tmp_path / f"{order}").predict(
+            None, [pixels]
+        )
+        assert ("as was said on import" in found.notes[0]) == (order == "celebamask_hq")
+
+    assert np.array_equal(drawn[None], drawn["bisenet"])
+    names = [np.array(each)[drawn[order]] for each, order in (
+        (CLASS_NAMES, "bisenet"), (BISENET_CLASS_NAMES, "celebamask_hq"),
+    )]  # fmt: skip
+    assert np.array_equal(*names) and len(np.unique(names[0])) > 3
+
+
 def test_weights_wrapped_for_several_gpus(tmp_path: Path) -> None:
     state = plain.random_state()
     zllrunning({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "net")

@@ -20,7 +20,8 @@ from tests.translators import (
 
 from faceloom.common.v1 import engine_pb2
 from faceloom.generator.v1 import generator_pb2 as gen
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.batch import run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.translator.conditions import face_tensor
 from faceloom.translator.model import Translator
 

@@ -184,16 +184,22 @@ def face_of(net: PSp, w_plus: Tensor) -> Tensor:
     return synthesis(net.decoder, w_plus, constant_noise(net.decoder))
 
 
+# What upstream's trainer calls the data of its tasks, by the channels of their pictures.
+DATASETS = {1: "celebs_sketch_to_face", 19: "celebs_seg_to_face", 3: "ffhq_encode"}
+
+
 def checkpoint(net: PSp) -> dict[str, Any]:
     """What the trainer saves, with a mean latent for every style."""
     encoder = {f"encoder.{name}": value.clone() for name, value in net.encoder.state.items()}
     decoder = {f"decoder.{name}": value for name, value in rosinality_state(net.decoder).items()}
+    channels = net.encoder.state["input_layer.0.weight"].shape[1]
     options = {
         "batch_size": 8,
         "checkpoint_path": None,
+        "dataset_type": DATASETS[channels],
         "device": "cuda:0",
         "encoder_type": "GradualStyleEncoder",
-        "input_nc": net.encoder.state["input_layer.0.weight"].shape[1],
+        "input_nc": channels,
         "learn_in_w": False,
         "learning_rate": 0.0001,
         "n_styles": net.encoder.styles,

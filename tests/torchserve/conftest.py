@@ -1,5 +1,5 @@
-"""One stack with a real TorchServe for all tests of this folder: `faceloom up` in a process of its own, so
-that it goes on looking after its children while a test does nothing but wait."""
+"""Stacks with a real TorchServe: `faceloom up` in a process of its own, so that it goes on looking after its
+children while a test does nothing but wait. One serves most tests of this folder."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +56,25 @@ class RunningStack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """The stack with the shipped models. It ends when asked to, and nothing of it outlives the tests."""
-    folder = tmp_path_factory.mktemp("stack")
+    """The stack with the shipped models."""
+    with _running(tmp_path_factory.mktemp("stack"), "tiny") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def start_stack() -> Callable[[Path, str], AbstractContextManager[RunningStack]]:
+    """Starts another stack, with a folder for its logs and a profile."""
+    return _running
+
+
+@contextmanager
+def _running(folder: Path, profile: str) -> Iterator[RunningStack]:
+    """A stack that ends when asked to, and of which nothing is left."""
     offset = free_port_offset()
     with (folder / "up.log").open("wb") as log:
         command = [sys.executable, "-m", "faceloom.cli.main", "up", "--json", "--dir", str(folder)]
         up = subprocess.Popen(
-            [*command, "--port-offset", str(offset)],
+            [*command, "--profile", profile, "--port-offset", str(offset)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -79,12 +92,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     assert json.loads(ready)["ready"] is True
 
     started = RunningStack(process, offset, folder / "logs")
-    yield started
-
-    family = [process, *process.children(recursive=True)]
-    up.terminate()
-    code = up.wait(_STOP_SECONDS)
-    up.stdout.close()
+    try:
+        yield started
+    finally:
+        family = [process, *process.children(recursive=True)]
+        up.terminate()
+        code = up.wait(_STOP_SECONDS)
+        up.stdout.close()
     assert code == 0
     assert [one for one in family if one.is_running()] == []
     with socket.socket() as probe:

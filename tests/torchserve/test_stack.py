@@ -24,7 +24,8 @@ from tests.translators import asked, labels8, layout, map_of
 
 from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.generator.v1 import generator_pb2
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.batch import run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, services
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.profile import profile_services

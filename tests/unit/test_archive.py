@@ -24,25 +24,25 @@ def model(tmp_path: Path) -> Path:
 def test_the_same_model_is_the_same_bytes(model: Path, tmp_path: Path) -> None:
     service = fake_service()
 
-    first = write_archive(service, model, tmp_path / "a")
+    first = write_archive(service, [model], tmp_path / "a")
     (model / "weights.safetensors").touch()
-    second = write_archive(service, model, tmp_path / "b")
+    second = write_archive(service, [model], tmp_path / "b")
 
     assert first.name == "fake.mar"
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_other_weights_are_other_bytes(model: Path, tmp_path: Path) -> None:
-    first = write_archive(fake_service(), model, tmp_path / "a")
+    first = write_archive(fake_service(), [model], tmp_path / "a")
     (model / "weights.safetensors").write_bytes(b"w3ights")
-    second = write_archive(fake_service(), model, tmp_path / "b")
+    second = write_archive(fake_service(), [model], tmp_path / "b")
 
     assert hashlib.sha256(first.read_bytes()) != hashlib.sha256(second.read_bytes())
     assert first.read_bytes() != second.read_bytes()
 
 
 def test_the_manifest_has_the_layout_of_torch_model_archiver(model: Path, tmp_path: Path) -> None:
-    archive = write_archive(fake_service(), model, tmp_path / "a")
+    archive = write_archive(fake_service(), [model], tmp_path / "a")
 
     with zipfile.ZipFile(archive) as opened:
         assert opened.testzip() is None
@@ -68,12 +68,12 @@ def test_the_manifest_has_the_layout_of_torch_model_archiver(model: Path, tmp_pa
 
 
 def test_a_failed_attempt_leaves_the_old_archive_and_no_litter(model: Path, tmp_path: Path) -> None:
-    archive = write_archive(fake_service(), model, tmp_path / "a")
+    archive = write_archive(fake_service(), [model], tmp_path / "a")
     before = archive.read_bytes()
     (model / "weights.safetensors").unlink()
 
     with pytest.raises(OSError):
-        write_archive(fake_service(), model, tmp_path / "a")
+        write_archive(fake_service(), [model], tmp_path / "a")
 
     assert archive.read_bytes() == before
     assert list((tmp_path / "a").iterdir()) == [archive]

@@ -6,8 +6,9 @@ import pytest
 import typer
 from typer.main import get_command
 
+from faceloom.cli.files import target_files
+from faceloom.cli.generate import parse_seeds
 from faceloom.cli.main import app
-from faceloom.cli.single import parse_seeds, target_files
 from faceloom.runtime.errors import UsageError
 
 
@@ -56,6 +57,8 @@ def test_every_command_has_an_example_in_its_help(name: str) -> None:
         (["build", "--out", "x"], "--candidates N or --accepted N"),
         (["build", "--out", "x", "--candidates", "0"], "candidates is 1 to"),
         (["build", "--out", "x", "--candidates", "5", "--psi", "nan"], "psi"),
+        (["build", "--out", "x", "--candidates", "5", "--profile", "full"], "up --profile full"),
+        (["report", "x", "--profile", "full"], "--engine inprocess"),
         (["sketch", "no-such-file.png", "--out", "x"], "No such file"),
         (["sketch", "notes.txt", "--out", "x"], "PNG, JPEG or WebP"),
         (["generate", "--seeds", "x", "--out", "x"], "0-63"),

@@ -154,7 +154,7 @@ async def test_a_service_without_a_model_is_neither_packaged_nor_started(
 ) -> None:
     (tmp_path / "half").mkdir()
     for name in ("quality", "sketch"):
-        describe(tmp_path / "half" / name)
+        describe(tmp_path / "half" / name, service=name)
     monkeypatch.setenv("FACELOOM_MODEL_STORE", str(tmp_path))
 
     archives = package_profile("half", tmp_path / "mar")

@@ -12,7 +12,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from faceloom.cli.options import AsJson, Engine, EngineKind, connect, print_result
+from faceloom.cli.options import (
+    AsJson,
+    Engine,
+    EngineKind,
+    Profile,
+    check_profile,
+    connect,
+    print_result,
+)
 from faceloom.pipeline.client import PipelineClient
 from faceloom.pipeline.finalize import Summary, read_summary
 from faceloom.pipeline.report import write_report
@@ -68,6 +76,7 @@ def build(
         bool, typer.Option(help="Make the failed candidates of a finished build again.")
     ] = False,
     engine: Engine = EngineKind.TORCHSERVE,
+    profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a dataset of faces, sketches and layouts. The same command takes up what was interrupted.
@@ -76,13 +85,19 @@ def build(
     """
     if (candidates is None) == (accepted is None):
         raise UsageError("give either --candidates N or --accepted N")
+    check_profile(engine, profile)
     try:
         spec = BuildSpec(candidates, accepted, seed, psi)
     except FaceloomError as error:
         raise UsageError(str(error)) from None
     options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
-    make = build_here if engine is EngineKind.INPROCESS else build_in_service
-    result = asyncio.run(make(spec, out.resolve(), options, BuildDisplay(spec, quiet=as_json)))
+    display = BuildDisplay(spec, quiet=as_json)
+    making = (
+        build_here(spec, out.resolve(), options, display, profile)
+        if engine is EngineKind.INPROCESS
+        else build_in_service(spec, out.resolve(), options, display)
+    )
+    result = asyncio.run(making)
     text = (
         f"{result['planned']} planned = {result['accepted']} accepted + {result['rejected']} rejected"
         f" + {result['failed']} failed; {result['images_per_second']:.1f} candidates/s\n"
@@ -92,11 +107,15 @@ def build(
 
 
 async def build_here(
-    spec: BuildSpec, output: Path, options: Options, display: BuildDisplay
+    spec: BuildSpec,
+    output: Path,
+    options: Options,
+    display: BuildDisplay,
+    profile: str | None = None,
 ) -> dict[str, Any]:
     """Runs the build in this process, with models in this process."""
     started = time.monotonic()
-    async with connect(EngineKind.INPROCESS) as faceloom:
+    async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
         with display.bar:
             result = await run_build(
                 spec,
@@ -216,19 +235,23 @@ def report(
         Path | None, typer.Option(help="What `faceloom build --json` printed.")
     ] = None,
     engine: Engine = EngineKind.TORCHSERVE,
+    profile: Profile = None,
 ) -> None:
     """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
 
     Example: [bold]faceloom report faces --out report.html[/bold]
     """
+    check_profile(engine, profile)
     known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
-    asyncio.run(_report(dataset, out, engine, known))
+    asyncio.run(_report(dataset, out, engine, profile, known))
     typer.echo(str(out))
 
 
-async def _report(dataset: Path, out: Path, engine: EngineKind, known: dict[str, Any]) -> None:
+async def _report(
+    dataset: Path, out: Path, engine: EngineKind, profile: str | None, known: dict[str, Any]
+) -> None:
     with Console(stderr=True).status("translating faces and writing the page"):
-        async with connect(engine) as faceloom:
+        async with connect(engine, profile=profile) as faceloom:
             await write_report(dataset, out, faceloom, known)
 
 

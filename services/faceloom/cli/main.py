@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from faceloom.cli import build, demo, evaluate, models, serve, single, train, translate, up
+from faceloom.cli import (
+    build,
+    demo,
+    evaluate,
+    generate,
+    models,
+    pictures,
+    profile,
+    serve,
+    train,
+    translate,
+    up,
+)
 from faceloom.runtime.errors import FaceloomError, UsageError
 
 app = typer.Typer(
@@ -18,10 +30,12 @@ app = typer.Typer(
 up.register(app)
 build.register(app)
 demo.register(app)
-single.register(app)
+generate.register(app)
+pictures.register(app)
 translate.register(app)
 serve.register(app)
 app.add_typer(models.app, name="models")
+app.add_typer(profile.app, name="profile")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 

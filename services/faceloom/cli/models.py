@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.translate import Order
 from faceloom.runtime.errors import FaceloomError
-from faceloom.store.licences import consequence
-from faceloom.store.model import BrokenModel, open_model
+from faceloom.store.card import licence_line
+from faceloom.store.model import BrokenModel, Model, open_model
 from faceloom.store.package import package_profile
-from faceloom.store.profile import model_store
+from faceloom.store.profile import model_store, named_model
 
-app = typer.Typer(help="List, verify, package and import models.", no_args_is_help=True)
+app = typer.Typer(help="List, verify, package, import and join models.", no_args_is_help=True)
 
 
 def _folders() -> list[Path]:
@@ -102,7 +103,13 @@ def import_checkpoint(
     ] = None,
     decoder: Annotated[
         str | None,
-        typer.Option(help="Imported generator, NAME/VERSION, for an encoder without one."),
+        typer.Option(
+            help="Generator in the store, NAME or NAME/VERSION, of an encoder without one."
+        ),
+    ] = None,
+    label_order: Annotated[
+        Order | None,
+        typer.Option(help="How the classes of layouts are numbered, where the file does not say."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -118,13 +125,35 @@ def import_checkpoint(
         classes=tuple(classes.split(",")) if classes else None,
         keep=keep,
         threshold=threshold,
-        decoder=model_store() / "models" / "generator" / decoder if decoder else None,
+        decoder=named_model("generator", decoder) if decoder else None,
+        label_order=label_order.value if label_order else None,
     )
-    model = import_model(kind, form, file, name, licence, answers)
-    restriction = consequence(model.license)
-    licence_line = f"{model.license} ({restriction})" if restriction else model.license
+    _print_model(import_model(kind, form, file, name, licence, answers), as_json)
+
+
+@app.command()
+def join(
+    name: Annotated[str, typer.Argument(help="What to call the new translator.")],
+    references: Annotated[
+        list[str],
+        typer.Argument(help="Translators in the store, NAME or NAME/VERSION, of different tasks."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make one translator of several with the same decoder, as imports of pixel2style2pixel are.
+
+    Example: [bold]faceloom models join faces sketches layouts[/bold]
+    """
+    from faceloom.translator.joining import join_models
+
+    folders = [named_model("translator", reference) for reference in references]
+    _print_model(join_models(name, folders), as_json)
+
+
+def _print_model(model: Model, as_json: bool) -> None:
     print_result(
         {"model": str(model.folder), **model.model_dump(mode="json", exclude={"folder"})},
         as_json,
-        f"model    {model.folder}\ndigest   {model.weights.sha256}\nlicense  {licence_line}",
+        f"model    {model.folder}\ndigest   {model.weights.sha256}\n"
+        f"license  {licence_line(model.license)}",
     )

@@ -15,7 +15,7 @@ from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.train_translator import join_translators, translator
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model, replace_model
-from faceloom.store.profile import model_folder
+from faceloom.store.profile import model_folder, model_store
 
 if TYPE_CHECKING:
     from faceloom.quality.finetune import Comparison
@@ -213,6 +213,8 @@ def quality(
     if not 0 < precision < 1:
         raise UsageError(f"--precision is {precision}; give a share between 0 and 1")
     there = model_folder(profile, "quality")
+    if store and there != model_store() / profile / "quality":
+        raise UsageError(f"profile {profile} shares {there} with others; leave --store out")
     choices = read_choices(labels, dataset, model_folder(profile, "generator"))
     out.mkdir(parents=True, exist_ok=True)
     with _progress("quality") as tell:

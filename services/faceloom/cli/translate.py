@@ -1,26 +1,19 @@
 """`faceloom translate`: drawings and label maps to faces."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
-from faceloom.cli.options import AsJson, Engine, EngineKind, connect, print_result
-from faceloom.cli.single import Out, read_image, target_files, write_file
+from faceloom.cli.files import Out, read_image, target_files, write_file
+from faceloom.cli.one_service import Model, OneService, Question, Raw
+from faceloom.cli.options import AsJson, Engine, EngineKind, print_result
+from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import (
-    FaceloomError,
-    InvalidArgument,
-    ServiceError,
-    TooLarge,
-    UsageError,
-)
+from faceloom.runtime.errors import FaceloomError, ServiceError, UsageError
 from faceloom.translator.v1 import translator_pb2 as pb
 
 # What fields of the request are called here.
@@ -40,6 +33,14 @@ class Order(StrEnum):
 
     CELEBAMASK_HQ = "celebamask_hq"
     BISENET = "bisenet"
+
+
+class Wish(NamedTuple):
+    """A file, what is asked of it, and where its face goes."""
+
+    file: Path
+    request: pb.TranslateRequest
+    target: Path
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def translate(
     alpha: Annotated[
         float | None, typer.Option(help="How much of the style is taken, 0 to 1.")
     ] = None,
+    model: Model = None,
+    raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
@@ -121,40 +124,27 @@ def translate(
 
     Example: [bold]faceloom translate --task sketch drawing.png --variants 5 --style-seed 5 --out faces[/bold]
     """
-    look = Look(variants, style_seed, style_reference, psi, alpha)
-    base = look.request()
-    targets = target_files(files, out)
-    requests = [_with_picture(base, read_image(file), task, label_order) for file in files]
-    written = asyncio.run(_translate(files, requests, targets, style_reference, engine))
-    print_result({"files": written}, as_json, "\n".join(written))
+    service = OneService("translator", engine, model, raw)
+    base = Look(variants, style_seed, style_reference, psi, alpha).request()
+    base.model_version = service.model_version
+    wishes = [
+        Wish(file, _with_picture(base, read_image(file), task, label_order), target)
+        for file, target in zip(files, target_files(files, out), strict=True)
+    ]
+    written: list[str] = []
 
+    def take(some: Sequence[Wish], answer: pb.TranslateResponse) -> None:
+        places = _places(some[0].target, variants)
+        for place, translation in zip(places, answer.translations, strict=True):
+            written.append(write_file(place, translation.image.data))
 
-async def _translate(
-    files: Sequence[Path],
-    requests: Sequence[pb.TranslateRequest],
-    targets: Sequence[Path],
-    reference: Path | None,
-    engine: EngineKind,
-) -> list[str]:
-    written = []
-    console = Console(stderr=True)
-    async with connect(engine) as faceloom:
-        for file, request, target in track(
-            list(zip(files, requests, targets, strict=True)),
-            "translating",
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ):
-            try:
-                response = await faceloom.translate(request)
-            except (InvalidArgument, TooLarge) as error:
-                raise _explained(error, file, reference) from None
-            for place, translation in zip(
-                _places(target, request.variants), response.translations, strict=True
-            ):
-                written.append(write_file(place, translation.image.data))
-    return written
+    def explain(error: ServiceError, some: Sequence[Wish]) -> FaceloomError:
+        return _explained(error, some[0].file, style_reference)
+
+    service.ask(
+        wishes, Question(1, lambda some: some[0].request, Faceloom.translate, take, explain)
+    )
+    print_result(service.report({"files": written}), as_json, "\n".join(written))
 
 
 def _explained(error: ServiceError, file: Path, reference: Path | None) -> FaceloomError:

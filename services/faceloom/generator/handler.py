@@ -8,13 +8,14 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.convention import Vector, to_pixels, z_of
 from faceloom.generator.network import Noise, with_mean
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.model import open_model
@@ -91,23 +92,14 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
 
     @torch.inference_mode()
     def predict(self, key: object, samples: Sequence[Sample]) -> Sequence[Made]:
-        recipe = cast(Recipe, key)
-        net = self._network
-        latents = torch.from_numpy(np.stack([sample.latent for sample in samples]))
-        latents = latents.to(self._device)
-        w = net.mapping(latents) if recipe.space == pb.LATENT_SPACE_Z else latents
-        w_plus = (
-            w.reshape(len(samples), net.n_latent, net.style_dim)
-            if recipe.space == pb.LATENT_SPACE_W_PLUS
-            else net.broadcast(w)
-        )
-        # Pulling by 1 would round: a w that was answered has to give the same face when it comes back.
-        if recipe.psi != 1:
-            w_plus = net.truncate(w_plus, recipe.psi, recipe.cutoff)
-        w_plus = w_plus.contiguous()
-        pixels = to_pixels(net.synthesis(w_plus, self._noise(recipe, samples)))
-        styles = w_plus.cpu().numpy()
-        return [Made(*made) for made in zip(pixels, styles, strict=True)]
+        images, w_plus = self._synthesise(cast(Recipe, key), samples)
+        return [Made(*made) for made in zip(to_pixels(images), w_plus.cpu().numpy(), strict=True)]
+
+    @torch.inference_mode()
+    def outputs(self, key: object, samples: Sequence[Sample]) -> Sequence[Floats]:
+        """The synthesis network's images, [3, S, S] each, nominal range [-1, 1], not clamped."""
+        images, _ = self._synthesise(cast(Recipe, key), samples)
+        return list(images.cpu().numpy())
 
     def encode(self, request: pb.GenerateRequest, outputs: Sequence[Made]) -> pb.GenerateResponse:
         faces = []
@@ -124,12 +116,30 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
             faces.append(face)
         return pb.GenerateResponse(faces=faces, model=self.model)
 
+    def _synthesise(self, recipe: Recipe, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Images [N, 3, S, S], and the w+ [N, layers, w_dim] that they were made of."""
+        net = self._network
+        latents = torch.from_numpy(np.stack([sample.latent for sample in samples]))
+        latents = latents.to(self._device)
+        w = net.mapping(latents) if recipe.space == pb.LATENT_SPACE_Z else latents
+        w_plus = (
+            w.reshape(len(samples), net.n_latent, net.style_dim)
+            if recipe.space == pb.LATENT_SPACE_W_PLUS
+            else net.broadcast(w)
+        )
+        # Pulling by 1 would round: a w that was answered has to give the same face when it comes back.
+        if recipe.psi != 1:
+            w_plus = net.truncate(w_plus, recipe.psi, recipe.cutoff)
+        w_plus = w_plus.contiguous()
+        return net.synthesis(w_plus, self._noise(recipe, samples)), w_plus
+
     def _check_size(self, field: str, count: int) -> None:
         most = (MAX_MESSAGE_BYTES - 2**20) // (3 * self._network.size**2)
         if count > most:
             raise InvalidArgument(
                 f"{count} faces of {self._network.size} pixels do not fit into one message;"
                 f" at most {most} do",
+                reason=TOO_MANY_ITEMS,
                 field=field,
             )
 

@@ -33,6 +33,11 @@ class Model:
         """The model that signed a response."""
         return cls(info.name, info.version, info.digest, info.license, info.device, info.processor)
 
+    @property
+    def reference(self) -> str:
+        """What requests call it, also where several versions are served."""
+        return f"{self.name}/{self.version}"
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -58,7 +58,7 @@ class Requests:
                 truncation_psi=self._recipe.spec.truncation_psi,
                 output_format=image_pb2.IMAGE_FORMAT_RGB8,
                 return_latents=True,
-                model_version=self._recipe.models["generator"].version,
+                model_version=self._recipe.models["generator"].reference,
             ),
             timeout=service("generator").max_seconds,
         )
@@ -75,7 +75,7 @@ class Requests:
         """Adds the score and the verdict."""
         response = await self._faceloom.classify(
             quality_pb2.ClassifyRequest(
-                images=_images(candidates), model_version=self._recipe.models["quality"].version
+                images=_images(candidates), model_version=self._recipe.models["quality"].reference
             ),
             timeout=service("quality").max_seconds,
         )
@@ -96,7 +96,7 @@ class Requests:
             sketch_pb2.SketchRequest(
                 images=_images(candidates),
                 output_format=image_pb2.IMAGE_FORMAT_GRAY8,
-                model_version=self._recipe.models["sketch"].version,
+                model_version=self._recipe.models["sketch"].reference,
             ),
             timeout=service("sketch").max_seconds,
         )
@@ -110,7 +110,7 @@ class Requests:
             segmentation_pb2.SegmentRequest(
                 images=_images(candidates),
                 output_format=image_pb2.IMAGE_FORMAT_LABELS8,
-                model_version=self._recipe.models["segmentation"].version,
+                model_version=self._recipe.models["segmentation"].reference,
             ),
             timeout=service("segmentation").max_seconds,
         )

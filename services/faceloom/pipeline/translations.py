@@ -1,6 +1,7 @@
 """The last part of a dataset's report: its own sketches and layouts, translated back into faces."""
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,6 @@ from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2, model_pb2
 from faceloom.pipeline.pictures import img
 from faceloom.runtime.errors import ServiceError
-from faceloom.store.model import open_model
 from faceloom.store.profile import model_store
 from faceloom.translator.v1 import translator_pb2 as pb
 
@@ -115,12 +115,17 @@ def _origin(model: model_pb2.ModelInfo, seed: int) -> str:
 
 def _training_seeds(served: model_pb2.ModelInfo) -> dict[str, int]:
     """Digest and seed of the builds that the served weights come from, as far as the model store has them."""
-    models = [open_model(folder) for folder in model_store().glob("*/translator")]
+    files = [
+        file
+        for pattern in ("*/translator/model.json", "models/translator/*/*/model.json")
+        for file in model_store().glob(pattern)
+    ]
+    models = [json.loads(file.read_text()) for file in files]
     return {
         source["dataset_digest"]: source["dataset_seed"]
         for model in models
-        if model.weights.sha256 == served.digest
-        for source in model.sources
+        if model["weights"]["sha256"] == served.digest
+        for source in model["sources"]
         if "dataset_seed" in source
     }
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
 from faceloom.quality.fit import Fit
 from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
 from faceloom.quality.v1 import quality_pb2 as pb
-from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.images import Pixels, decode_pictures, encode
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
@@ -48,10 +49,12 @@ class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
 
     @torch.inference_mode()
     def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[float]:
-        pixels = torch.from_numpy(np.stack(samples)).to(self._device)
-        x = pixels.permute(0, 3, 1, 2).float() / 255
-        logits = self._network((x - self._mean) / self._std)
-        return logits.softmax(1)[:, self._keep].tolist()  # type: ignore[no-any-return]
+        return self._logits(samples).softmax(1)[:, self._keep].tolist()
+
+    @torch.inference_mode()
+    def outputs(self, key: object, samples: Sequence[Pixels]) -> Sequence[Floats]:
+        """The logits, [classes] for each picture."""
+        return list(self._logits(samples).cpu().numpy())
 
     def encode(self, request: pb.ClassifyRequest, outputs: Sequence[float]) -> pb.ClassifyResponse:
         scores = [round(score, 6) for score in outputs]
@@ -62,3 +65,10 @@ class QualityHandler(Handler[pb.ClassifyRequest, Pixels, float]):
             threshold=self._threshold,
             model=self.model,
         )
+
+    def _logits(self, samples: Sequence[Pixels]) -> Tensor:
+        """N pictures [side, side, 3] -> [N, classes]."""
+        pixels = torch.from_numpy(np.stack(samples)).to(self._device)
+        x = pixels.permute(0, 3, 1, 2).float() / 255
+        logits: Tensor = self._network((x - self._mean) / self._std)
+        return logits

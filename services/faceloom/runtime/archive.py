@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from faceloom import __version__
@@ -19,39 +20,32 @@ _HANDLER = "from faceloom.runtime.torchserve.worker import handle\n\n__all__ = [
 # The oldest time a zip file can hold.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 2**20
+# Where the models lie in an archive of several.
+_MODELS = "models"
 
 
-def write_archive(service: Service, model: Path, target: Path) -> Path:
-    """Packs a model folder for TorchServe.
+def write_archive(service: Service, models: Sequence[Path], target: Path) -> Path:
+    """Packs models for TorchServe.
 
     Args:
-        service: The service that will serve it.
-        model: A folder with model.json and the weights it names.
+        service: The service that will serve them.
+        models: Folders with model.json and the weights it names; the default model first.
         target: The folder for `<service>.mar`, which appears there at once or not at all.
 
     Returns:
         The archive.
     """
-    description = json.loads((model / "model.json").read_text())
-    manifest = {
-        "createdOn": "01/01/1980 00:00:00",
-        "runtime": "python",
-        "model": {
-            "modelName": service.name,
-            "modelVersion": "1.0",
-            "handler": "handler.py",
-            "serializedFile": description["weights"]["file"],
-            "configFile": "model-config.yaml",
-        },
-        "archiverVersion": f"faceloom {__version__}",
-    }
-    members = {
-        "MAR-INF/MANIFEST.json": json.dumps(manifest, indent=2, sort_keys=True).encode(),
+    members: dict[str, bytes | Path] = {
         "handler.py": _HANDLER.encode(),
         "model-config.yaml": render_model_config(service).encode(),
-        "model.json": (model / "model.json").read_bytes(),
-        description["weights"]["file"]: model / description["weights"]["file"],
     }
+    weights = []
+    for place, model in zip(_places(len(models)), models, strict=True):
+        file = json.loads((model / "model.json").read_text())["weights"]["file"]
+        members |= {f"{place}model.json": model / "model.json", f"{place}{file}": model / file}
+        weights.append(f"{place}{file}")
+    members["MAR-INF/MANIFEST.json"] = _manifest(service, weights[0])
+
     target.mkdir(parents=True, exist_ok=True)
     archive = target / f"{service.name}.mar"
     partial = archive.with_suffix(f".{os.getpid()}.partial")
@@ -63,6 +57,35 @@ def write_archive(service: Service, model: Path, target: Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return archive
+
+
+def archived_models(folder: Path) -> list[Path]:
+    """The model folders of an archive that TorchServe has unpacked into `folder`, the default first."""
+    if (folder / "model.json").is_file():
+        return [folder]
+    return sorted((folder / _MODELS).iterdir(), key=lambda model: int(model.name))
+
+
+def _places(count: int) -> list[str]:
+    """What the members of each model begin with: a lone model lies at the top."""
+    return [""] if count == 1 else [f"{_MODELS}/{number}/" for number in range(1, count + 1)]
+
+
+def _manifest(service: Service, weights: str) -> bytes:
+    """MAR-INF/MANIFEST.json; `weights` is the member that TorchServe takes for the model."""
+    manifest = {
+        "createdOn": "01/01/1980 00:00:00",
+        "runtime": "python",
+        "model": {
+            "modelName": service.name,
+            "modelVersion": "1.0",
+            "handler": "handler.py",
+            "serializedFile": weights,
+            "configFile": "model-config.yaml",
+        },
+        "archiverVersion": f"faceloom {__version__}",
+    }
+    return json.dumps(manifest, indent=2, sort_keys=True).encode()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> None:

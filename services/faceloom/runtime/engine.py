@@ -5,6 +5,7 @@ messages, so a front, or a build, cannot tell them apart by their bytes.
 """
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -12,9 +13,11 @@ from typing import Protocol
 from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, model_pb2
+from faceloom.runtime.batch import WARM_UP, run_batch
 from faceloom.runtime.errors import from_status
-from faceloom.runtime.handler import WARM_UP, AnyHandler, run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import Service
+from faceloom.runtime.versions import load_models
 
 
 class Engine(Protocol):
@@ -54,11 +57,11 @@ class InProcessEngine:
         self._thread = ThreadPoolExecutor(1, f"{handler.service.name}-engine")
 
     @classmethod
-    def load(cls, service: Service, model: Path, device: str = "cpu") -> "InProcessEngine":
-        """Loads the model in that folder."""
-        handler = service.new_handler()
-        handler.load(model, device)
-        return cls(handler)
+    def load(
+        cls, service: Service, models: Sequence[Path], device: str = "cpu"
+    ) -> "InProcessEngine":
+        """Loads the models in those folders, the default one first."""
+        return cls(load_models(service, models, device))
 
     async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
         loop = asyncio.get_running_loop()

@@ -25,6 +25,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "faceloom"
 
+# The reason of a refusal that a call for fewer things would not meet.
+TOO_MANY_ITEMS = "TOO_MANY_ITEMS"
+
 # Messages quote what the caller sent. A status travels in HTTP/2 trailers, which peers refuse above 8 KiB,
 # and a message is there twice, up to twelve bytes a character.
 _MAX_MESSAGE = 300

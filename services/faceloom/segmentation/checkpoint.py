@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faceloom.segmentation.labels import BISENET_CLASS_NAMES
 from faceloom.segmentation.network import BiSeNet
-from faceloom.store.imported import Answers, Imported, check_state
+from faceloom.store.imported import CELEBAMASK_HQ, Answers, Imported, check_state
 from faceloom.store.state_dict import state_dict, weights
 from faceloom.store.untrusted import Refusal, read_torch, refusing
 
@@ -21,7 +21,8 @@ Rename: TypeAlias = Callable[[str], str]
 _SIDE = 512
 _STEM_CHANNELS = 64
 _LICENCE = "MIT (code), CelebAMask-HQ's non-commercial terms (training data)"
-_NOTES = ("Its classes are in BiSeNet's order; answers are in CelebAMask-HQ's.",)
+_BISENET_NOTE = "Its classes are in BiSeNet's order; answers are in CelebAMask-HQ's."
+_CELEBAMASK_HQ_NOTE = "Its classes are in CelebAMask-HQ's order, as was said on import."
 
 # From our names to yakhyo's, one after the other.
 _YAKHYO = (
@@ -46,7 +47,7 @@ def read_zllrunning(path: Path, answers: Answers) -> Imported:
     saved = read_torch(path)
     with refusing(path):
         state = state_dict(saved)
-    return _imported(path, state, lambda ours: ours)
+    return _imported(path, state, answers, lambda ours: ours)
 
 
 def read_yakhyo(path: Path, answers: Answers) -> Imported:
@@ -59,8 +60,9 @@ def read_yakhyo(path: Path, answers: Answers) -> Imported:
     with refusing(path):
         state = state_dict(saved, ["model"])
     used = {name: tensor for name, tensor in state.items() if name not in _UNUSED}
-    imported = _imported(path, used, _yakhyo_name)
-    return imported if len(used) == len(state) else replace(imported, notes=(*_NOTES, _UNUSED_NOTE))
+    imported = _imported(path, used, answers, _yakhyo_name)
+    notes = (_UNUSED_NOTE,) if len(used) < len(state) else ()
+    return replace(imported, notes=(*imported.notes, *notes))
 
 
 def _yakhyo_name(ours: str) -> str:
@@ -69,8 +71,12 @@ def _yakhyo_name(ours: str) -> str:
     return ours
 
 
-def _imported(path: Path, theirs: Mapping[str, Tensor], rename: Rename) -> Imported:
-    """The model in a state dict; `rename` says what the file calls a tensor of ours."""
+def _imported(
+    path: Path, theirs: Mapping[str, Tensor], answers: Answers, rename: Rename
+) -> Imported:
+    """The model in a state dict; `rename` says what the file calls a tensor of ours. Both projects number the
+    classes in BiSeNet's order; whoever trained their code on other label maps has to say so."""
+    told = answers.label_order == CELEBAMASK_HQ
     with refusing(path):
         network = _network_arguments(theirs, rename)
         with torch.device("meta"):
@@ -81,10 +87,10 @@ def _imported(path: Path, theirs: Mapping[str, Tensor], rename: Rename) -> Impor
         check_state(bisenet, state | {name: theirs[name] for name in extra}, path, names)
     return Imported(
         network=network,
-        options={"side": _SIDE, "order": "bisenet"},
+        options={"side": _SIDE, "order": "celebamask-hq" if told else "bisenet"},
         weights=weights(state),
         licence=_LICENCE,
-        notes=_NOTES,
+        notes=(_CELEBAMASK_HQ_NOTE if told else _BISENET_NOTE,),
     )
 
 

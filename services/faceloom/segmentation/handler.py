@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
+from faceloom.segmentation.class_order import BISENET, check_classes
 from faceloom.segmentation.focus import look_twice
 from faceloom.segmentation.labels import CELEBA_TO_BISENET, CLASS_NAMES, encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
@@ -28,6 +29,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
+        check_classes(model)
         self.service = model.limited(self.service)
         self._options = model.options
         self._network = ready_network(BiSeNet, model.network, load_weights(model), device)
@@ -52,6 +54,13 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
     def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[Pixels]:
         return [self._label(sample) for sample in samples]
 
+    @torch.inference_mode()
+    def outputs(self, key: object, samples: Sequence[Pixels]) -> Sequence[Floats]:
+        """The scores of each picture brought to the network's size, [19, side, side], in the network's own
+        order of classes; small faces get no second look."""
+        images = (self._tensor(sample) for sample in samples)
+        return [self._network_scores(image)[0].cpu().numpy() for image in images]
+
     def encode(self, request: pb.SegmentRequest, outputs: Sequence[Pixels]) -> pb.SegmentResponse:
         return pb.SegmentResponse(
             layouts=[_image(layout, request.output_format) for layout in outputs],
@@ -61,8 +70,12 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
 
     def _label(self, pixels: Pixels) -> Pixels:
         """[H, W, 3] -> [H, W]. A small face in a large picture gets a second look."""
-        image = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
-        return look_twice(self._scores, image)[0].argmax(0).to(torch.uint8).cpu().numpy()
+        probabilities = look_twice(self._scores, self._tensor(pixels))
+        return probabilities[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+    def _tensor(self, pixels: Pixels) -> Tensor:
+        """[H, W, 3] -> [1, 3, H, W] in [0, 1]."""
+        return torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
 
     def _scores(self, image: Tensor) -> Tensor:
         """[1, 3, H, W] in [0, 1] -> class scores of that size, in CelebAMask-HQ's order.
@@ -70,12 +83,17 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
         The network works at its own size; its scores, not its labels, are brought back, so that edges
         stay smooth.
         """
-        side = self._options["side"]
-        x = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
-        scores = self._network((x - self._mean) / self._std)
-        if self._options["order"] == "bisenet":
+        scores = self._network_scores(image)
+        if self._options["order"] == BISENET:
             scores = scores[:, CELEBA_TO_BISENET.tolist()]
         return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)
+
+    def _network_scores(self, image: Tensor) -> Tensor:
+        """[1, 3, H, W] in [0, 1] -> class scores [1, 19, side, side], in the network's own order."""
+        side = self._options["side"]
+        x = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
+        scores: Tensor = self._network((x - self._mean) / self._std)
+        return scores
 
 
 def _image(layout: Pixels, output_format: int) -> image_pb2.Image:

@@ -33,14 +33,14 @@ def gaussian_blur(image: Floats, sigma: float) -> Floats:
     return image
 
 
-def xdog(
+def drawing(
     rgb: NDArray[np.uint8],
     sigma: float | None = None,
     sharpness: float = 14.0,
     threshold: float = 0.5,
     slope: float = 4.0,
-) -> NDArray[np.uint8]:
-    """[H,W,3] RGB -> [H,W] drawing, dark lines on 255.
+) -> Floats:
+    """[H,W,3] RGB -> [H,W] drawing in [0,1], in which 1 is paper.
 
     `sigma` is the finer Gaussian in pixels, by default 1/170 of the shorter side and at least 0.8;
     `sharpness` is the paper's p, `threshold` its epsilon and `slope` its phi. The light is evened
@@ -55,5 +55,10 @@ def xdog(
     grey = even.astype(np.float32)
     fine, coarse = gaussian_blur(grey, sigma), gaussian_blur(grey, 1.6 * sigma)
     response = (1 + sharpness) * fine - sharpness * coarse
-    drawing = np.where(response >= threshold, 1, 1 + np.tanh(slope * (response - threshold)))
-    return np.asarray(drawing.clip(0, 1) * 255 + 0.5, np.uint8)
+    lines = np.where(response >= threshold, 1, 1 + np.tanh(slope * (response - threshold)))
+    return np.asarray(lines.clip(0, 1))
+
+
+def xdog(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[H,W,3] RGB -> [H,W] drawing, dark lines on 255."""
+    return np.asarray(drawing(rgb) * 255 + 0.5, np.uint8)

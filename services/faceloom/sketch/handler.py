@@ -8,9 +8,9 @@ import torch
 
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
-from faceloom.sketch.classical import xdog
+from faceloom.sketch import classical
 from faceloom.sketch.extractors import new_extractor
 from faceloom.sketch.v1 import sketch_pb2 as pb
 from faceloom.store.model import open_model
@@ -50,8 +50,15 @@ class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
 
     @torch.inference_mode()
     def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[Pixels]:
-        draw = xdog if key == pb.SKETCH_STYLE_CLASSICAL else self._draw
+        draw = classical.xdog if key == pb.SKETCH_STYLE_CLASSICAL else self._draw
         return [draw(sample) for sample in samples]
+
+    @torch.inference_mode()
+    def outputs(self, key: object, samples: Sequence[Pixels]) -> Sequence[Floats]:
+        """The drawings, [H, W] each, in [0, 1], in which 1 is paper."""
+        if key == pb.SKETCH_STYLE_CLASSICAL:
+            return [classical.drawing(sample) for sample in samples]
+        return [self._extractor.drawing(sample).cpu().numpy() for sample in samples]
 
     def encode(self, request: pb.SketchRequest, outputs: Sequence[Pixels]) -> pb.SketchResponse:
         output_format = request.output_format or image_pb2.IMAGE_FORMAT_GRAY8

@@ -1,9 +1,10 @@
-"""The card of an imported model: what it is, where it is from, what its licence means."""
+"""The card of a model that came into the store: what it is, where it is from, what its licence means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from faceloom.store.licences import consequence
-from faceloom.store.model import Model
+from faceloom.store.model import MEASURED_SIDE, Limits, Model
 
 
 def write_card(model: Model, notes: Sequence[str]) -> None:
@@ -11,29 +12,52 @@ def write_card(model: Model, notes: Sequence[str]) -> None:
 
     Args:
         model: With its limits.
-        notes: What was found in the file; a sentence each.
+        notes: What is known beyond that; a sentence each.
     """
-    (source,) = model.sources
-    restriction = consequence(model.license)
-    licence = f"{model.license} ({restriction})" if restriction else model.license
     rows = [
-        ("imported from", f"`{source['file']}`, format `{source['format']}`"),
-        ("sha256 of that file", f"`{source['sha256']}`"),
+        *(row for source in model.sources for row in _origin(source)),
         ("sha256 of the weights", f"`{model.weights.sha256}`"),
-        ("licence", licence),
+        ("licence", licence_line(model.license)),
+        *(_measured(model.service, model.limits) if model.limits else ()),
     ]
-    if model.limits is not None:
-        rows += [
-            (
-                "measured on import",
-                f"{model.limits.seconds_per_item:.3g} s an item, CPU, one thread",
-            ),
-            ("items in a call", f"at most {model.limits.max_items}"),
-        ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     network = "\n".join(f"- {name}: `{value}`" for name, value in model.network.items())
-    found = "".join(f"\n- {note}" for note in notes)
+    known = "\n".join(f"- {note}" for note in notes)
     (model.folder / "README.md").write_text(
-        f"# {model.service} / {model.name}\n\n| | |\n|---|---|\n{table}\n\n"
-        f"## Network\n{network}\n" + (f"\n## Found in the file{found}\n" if found else "")
+        f"# {model.service} / {model.name}\n\n| | |\n|---|---|\n{table}\n"
+        + (f"\n## Network\n{network}\n" if network else "")
+        + (f"\n## Good to know\n{known}\n" if known else "")
     )
+
+
+def licence_line(licence: str) -> str:
+    """A licence, and what it restricts as far as that is known."""
+    restriction = consequence(licence)
+    return f"{licence} ({restriction})" if restriction else licence
+
+
+def _origin(source: Mapping[str, Any]) -> list[tuple[str, str]]:
+    # A model that was joined names the parts that its sources belong to.
+    part = f", for `{source['model']}`" if "model" in source else ""
+    if "format" in source:
+        return [
+            ("imported from", f"`{source['file']}`, format `{source['format']}`{part}"),
+            ("sha256 of that file", f"`{source['sha256']}`"),
+        ]
+    name = source.get("name", source.get("package", source.get("model")))
+    return [("made from", f"{name}: {source.get('use')}{part}")]
+
+
+def _measured(service: str, limits: Limits) -> list[tuple[str, str]]:
+    item = (
+        "a face"
+        if service in ("generator", "translator")
+        else f"{MEASURED_SIDE}x{MEASURED_SIDE} pixels"
+    )
+    return [
+        (
+            "time of one CPU core",
+            f"{limits.seconds_per_item:.3g} s an item ({item}), measured here",
+        ),
+        ("items in a call", f"at most {limits.max_items}"),
+    ]

@@ -3,11 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 
 from faceloom.store.untrusted import RefusedFile
+
+# The orders that the classes of layouts are numbered in.
+CELEBAMASK_HQ: Final = "celebamask_hq"
+BISENET: Final = "bisenet"
 
 # So many names are enough to see what kind of file it is.
 _NAMED = 3
@@ -22,12 +26,14 @@ class Answers:
         keep: The one of them that stands for the wanted pictures.
         threshold: The score from which on a picture is wanted.
         decoder: Model folder of the generator, for encoders that come without theirs.
+        label_order: In which the classes of layouts are numbered: CELEBAMASK_HQ or BISENET.
     """
 
     classes: tuple[str, ...] | None = None
     keep: str | None = None
     threshold: float | None = None
     decoder: Path | None = None
+    label_order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,16 @@ def check_state(
     path: Path,
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """Make sure that a state has exactly the network's tensors, which may be on the meta device.
+    """Make sure that a state has exactly the network's tensors, and that they hold numbers.
 
     Args:
-        network: Whose tensors are wanted.
+        network: Whose tensors are wanted; they may be on the meta device.
         state: What was found, by the network's names.
         path: The file, for messages.
         names: What the file calls a tensor of the network, where that is not its name.
 
     Raises:
-        RefusedFile: Tensors are missing, left over or of another shape; it names them.
+        RefusedFile: Tensors are missing, left over, of another shape or not finite; it names them.
     """
     wanted = network.state_dict()
     missing = wanted.keys() - state.keys()
@@ -82,6 +88,22 @@ def check_state(
     ]
     if faults:
         raise RefusedFile(f"{path}: {'; '.join(faults)}")
+    for name, tensor in state.items():
+        check_finite(path, shown[name], tensor)
+
+
+def check_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """Make sure that a tensor holds numbers only, in the precision that models are stored in.
+
+    Raises:
+        RefusedFile: It holds NaN or infinity, or numbers that float32 has no room for.
+    """
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    # NaN comes out as both; to ask each number would take as much memory again.
+    lowest, highest = tensor.float().aminmax()
+    if not (lowest.isfinite() and highest.isfinite()):
+        raise RefusedFile(f"{path}: {name} holds NaN, infinity or numbers beyond float32")
 
 
 def _few(names: Iterable[str]) -> str:

@@ -7,6 +7,8 @@ from typing import Final
 
 WASEDA: Final = "Waseda University research licence"
 
+# Owners who keep it to themselves who may use their models through a service.
+_ASK_TO_SERVE: Final = ("waseda",)
 # A part of the name, in lower case, and what it means for whoever uses the model.
 _CONSEQUENCES: Final = (
     ("waseda", "research only: not for others to use through a service, not to be passed on"),
@@ -26,3 +28,8 @@ def consequence(licence: str) -> str | None:
     """What a licence restricts, in a few words; nothing if none of the known restrictions is in its name."""
     name = licence.lower()
     return next((meaning for part, meaning in _CONSEQUENCES if part in name), None)
+
+
+def needs_permission(licence: str) -> bool:
+    """Whether the owner has to allow it before others may use the model through a service."""
+    return any(owner in licence.lower() for owner in _ASK_TO_SERVE)

@@ -16,6 +16,9 @@ from faceloom.common.v1 import model_pb2
 from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.service import Service
 
+# Of the square pictures that limits are measured with.
+MEASURED_SIDE = 512
+
 
 class BrokenModel(FaceloomError):
     """A model folder is not what it says it is."""
@@ -31,7 +34,13 @@ class Weights(BaseModel):
 
 
 class Limits(BaseModel):
-    """What was measured when a model was imported, and what follows: how much one call may ask for."""
+    """What was measured when a model came into the store, and what follows: how much one call may ask for.
+
+    Args:
+        seconds_per_item: Time of one CPU core that an item takes: a face, or a picture of MEASURED_SIDE
+            pixels where it comes with the request. Time in which the core did something else is not in it.
+        max_items: As many as fit into a quarter of the longest time that a call may take.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,6 +1,6 @@
 """Drawings, label maps and photographs to faces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.convention import Vector, to_pixels
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.handler import Handler, Work
+from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.model import open_model
@@ -94,6 +94,11 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
     def predict(self, key: object, samples: Sequence[Job]) -> Sequence[Sequence[Made]]:
         return [self._translate(job) for job in samples]
 
+    @torch.inference_mode()
+    def outputs(self, key: object, samples: Sequence[Job]) -> Sequence[Floats]:
+        """The decoder's images, [variants, 3, S, S] for each job, nominal range [-1, 1], not clamped."""
+        return [self._images(job) for job in samples]
+
     def encode(
         self, request: pb.TranslateRequest, outputs: Sequence[Sequence[Made]]
     ) -> pb.TranslateResponse:
@@ -110,15 +115,28 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
         )
 
     def _translate(self, job: Job) -> list[Made]:
+        made = [
+            Made(*face)
+            for images, w_plus in self._decoded(job)
+            for face in zip(to_pixels(images), w_plus.cpu().numpy(), strict=True)
+        ]
+        return made * (job.variants // len(made))
+
+    def _images(self, job: Job) -> Floats:
+        images = torch.cat([images for images, _ in self._decoded(job)]).cpu().numpy()
+        return np.tile(images, (job.variants // len(images), 1, 1, 1))
+
+    def _decoded(self, job: Job) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images [n, 3, S, S] and their w+ [n, layers, style_dim], part by part; one style for all variants
+        is decoded once."""
         w_plus = self._network.w_plus(job.task, job.condition[None].to(self._device))
         shared: list[Tensor] = []
         if job.style is not None:
             # Below the first mixed layer variants are the same.
             shared = list(islice(self._network.decoder.features(w_plus), min(job.layers)))
             w_plus = mix(w_plus, self._styles(job.style), job.layers, job.alpha)
-        made = [face for part in self._parts(w_plus) for face in self._faces(part, shared)]
-        # One style for all variants is decoded once.
-        return made * (job.variants // len(made))
+        for part in self._parts(w_plus):
+            yield self._network.decoder.synthesis(part, known=shared), part
 
     def _styles(self, style: Style) -> Tensor:
         """The styles' w+, [1 or variants, n_latent, style_dim]."""
@@ -134,10 +152,6 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
             return w_plus if style.psi == 1 else decoder.truncate(w_plus, style.psi)
         return self._network.w_plus(FACE, style.face[None].to(self._device))
 
-    def _faces(self, w_plus: Tensor, shared: Sequence[Tensor]) -> list[Made]:
-        pixels = to_pixels(self._network.decoder.synthesis(w_plus, known=shared))
-        return [Made(*face) for face in zip(pixels, w_plus.cpu().numpy(), strict=True)]
-
     def _parts(self, variants: Tensor) -> Sequence[Tensor]:
         """What is computed at a time: one variant on CPU, whose kernels would let the bytes of a variant
         depend on how many there are; all of them on CUDA."""
@@ -146,11 +160,16 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
     def _check_variants(self, variants: int, output: int) -> None:
         most = self.service.max_items
         if variants > most:
-            raise InvalidArgument(f"variants is {variants}; give 1 to {most}", field="variants")
+            raise InvalidArgument(
+                f"variants is {variants}; give 1 to {most}",
+                reason=TOO_MANY_ITEMS,
+                field="variants",
+            )
         fitting = (MAX_MESSAGE_BYTES - 2**20) // (3 * self._network.decoder.size**2)
         if output == image_pb2.IMAGE_FORMAT_RGB8 and variants > fitting:
             raise InvalidArgument(
                 f"{variants} raw faces of {self._network.decoder.size} pixels do not fit into one"
                 f" message; {fitting} do, or ask for a compressed output_format",
+                reason=TOO_MANY_ITEMS,
                 field="variants",
             )

@@ -20,7 +20,8 @@ SEGMENTATION: Final = "segmentation"
 FACE: Final = "face"
 CHANNELS: Final = {SKETCH: 1, SEGMENTATION: len(CLASS_NAMES), FACE: 3}
 
-_DECODER = "decoder."
+# What the names of the decoder's tensors begin with.
+DECODER: Final = "decoder."
 _ENCODERS = "encoders."
 
 
@@ -104,9 +105,22 @@ def stored_tensors(translator: Translator) -> dict[str, Tensor]:
 def state_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The reverse of `stored_tensors`: a state for `Translator.load_state_dict`."""
     return {
-        name if name.startswith(_DECODER) else f"{_ENCODERS}{name}": tensor
+        name if name.startswith(DECODER) else f"{_ENCODERS}{name}": tensor
         for name, tensor in tensors.items()
     }
+
+
+def shift_codes(tensors: dict[str, Tensor], encoder: str, offsets: Tensor) -> None:
+    """Adds something to all codes of an encoder, through the biases of its style heads.
+
+    Args:
+        tensors: Of which those of the style heads are replaced.
+        encoder: What the names of the encoder's tensors begin with.
+        offsets: What is added, [n_styles, style_dim].
+    """
+    for index, offset in enumerate(offsets):
+        name = f"{encoder}styles.{index}.linear.bias"
+        tensors[name] = tensors[name].float() + offset
 
 
 def load_translator(model: Model, device: str) -> Translator:

@@ -19,21 +19,27 @@ from faceloom.generator.published import (
     plain,
 )
 from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import Answers, Imported, check_state
+from faceloom.segmentation.labels import CELEBA_TO_BISENET
+from faceloom.store.imported import BISENET, Answers, Imported, check_finite, check_state
 from faceloom.store.model import open_model
 from faceloom.store.state_dict import state_dict, weights
 from faceloom.store.torch_model import load_weights
 from faceloom.store.untrusted import Refusal, read_torch, refusing
-from faceloom.translator.encoder_shape import ENCODER_TYPE, encoder_arguments
+from faceloom.translator.encoder_shape import encoder_arguments
 from faceloom.translator.export import fine_layers
-from faceloom.translator.model import CHANNELS, FACE, SEGMENTATION, SKETCH
+from faceloom.translator.model import CHANNELS, DECODER, FACE, SEGMENTATION, SKETCH, shift_codes
 from faceloom.translator.network import GradualStyleEncoder
+from faceloom.translator.psp_options import (
+    check_options,
+    dataset_notes,
+    label_order,
+    read_options,
+)
 
 # Style mixing does not truncate there.
 _PSI = 1.0
-_LONGEST_NAME = 100
-# Of an encoder and a decoder, in the file and in the store.
-_ENCODER, _DECODER = "encoder.", "decoder."
+# What the names of the encoder's tensors begin with; those of the decoder do as in the store.
+_ENCODER = "encoder."
 
 _LICENCE_NOTE = (
     "The file does not say under which licence it is. pixel2style2pixel's own weights come from NVIDIA's"
@@ -48,6 +54,10 @@ _TASK_NOTES = {
     ),
     FACE: "It takes faces: RGB, -1 to 1, cut out as FFHQ's are.",
 }
+_BISENET_NOTE = (
+    "It was trained with layouts in BiSeNet's order, as was said on import; the input channels of its first"
+    " convolution were brought into CelebAMask-HQ's order, which requests are in."
+)
 _SHIFT_NOTE = (
     "Its codes are not offsets from the decoder's mean latent; what they lack was added to the biases of its"
     " style heads."
@@ -59,36 +69,41 @@ def read_psp(path: Path, answers: Answers) -> Imported:
 
     Raises:
         RefusedFile: The file is no such checkpoint, or its parts do not fit each other.
-        UsageError: It has no decoder and `answers` name none, or both have.
+        UsageError: It has no decoder and `answers` name none, or both have; or the order of its classes is
+            not known.
     """
     saved = read_torch(path)
     with refusing(path):
         state = state_dict(saved, ["state_dict"])
-        said = _options(saved)
+        said = read_options(saved)
         encoder = _part(state, _ENCODER)
         arguments = encoder_arguments(encoder)
         task = _task(arguments["input_nc"])
+    order = label_order(path, task, said, answers)
     decoder = _decoder(path, state, answers)
     with refusing(path):
-        _check_fit(arguments, decoder.network, said)
-        average, added = _latents(saved, said, arguments)
+        check_options(arguments, decoder.network, said)
+        average, added = _latents(path, saved, said, arguments)
         _check_tensors(path, state, arguments, decoder)
     found, generator = weights(encoder), weights(decoder.weights)
-    notes = [_LICENCE_NOTE, _TASK_NOTES[task], *decoder.notes, *_dataset_notes(said)]
+    notes = [_LICENCE_NOTE, _TASK_NOTES[task], *decoder.notes, *dataset_notes(said)]
+    if order == BISENET:
+        _renumber(found)
+        notes.append(_BISENET_NOTE)
     mean = average if decoder.mean is None else decoder.mean
     if mean is None:
         mean = mean_latent(decoder.network, generator)
         notes.append(MEAN_NOTE)
     if not torch.equal(added, mean.expand_as(added)):
         # A translator adds the mean to all codes.
-        _shift(found, added - mean)
+        shift_codes(found, "", added - mean)
         notes.append(_SHIFT_NOTE)
     return Imported(
         network={"decoder": decoder.network, "encoders": {task: arguments}},
         options={"mixed_layers": fine_layers(arguments["n_styles"]), "psi": _PSI},
         weights={f"{task}.{name}": tensor for name, tensor in found.items()}
-        | {f"{_DECODER}{name}": tensor for name, tensor in generator.items()}
-        | {f"{_DECODER}latent_avg": mean.clone()},
+        | {f"{DECODER}{name}": tensor for name, tensor in generator.items()}
+        | {f"{DECODER}latent_avg": mean.clone()},
         notes=tuple(notes),
     )
 
@@ -104,7 +119,7 @@ class _Decoder:
 
 
 def _decoder(path: Path, state: Mapping[str, Tensor], answers: Answers) -> _Decoder:
-    own = _part(state, _DECODER)
+    own = _part(state, DECODER)
     if bool(own) == (answers.decoder is not None):
         raise UsageError(
             f"{path} has a decoder of its own; leave --decoder out"
@@ -115,7 +130,7 @@ def _decoder(path: Path, state: Mapping[str, Tensor], answers: Answers) -> _Deco
         with refusing(path):
             for name, kernel in own.items():
                 if name.endswith(".kernel"):
-                    check_filter(_DECODER + name, kernel)
+                    check_filter(DECODER + name, kernel)
             return _Decoder(generator_arguments(own) | {"lr_mlp": LR_MLP}, own)
     model = open_model(answers.decoder)
     if model.service != "generator":
@@ -123,23 +138,6 @@ def _decoder(path: Path, state: Mapping[str, Tensor], answers: Answers) -> _Deco
     given = load_weights(model)
     note = f"Its decoder is the generator {model.name}, version {model.version}: {model.license}."
     return _Decoder(model.network, given, given.pop("latent_avg"), (note,))
-
-
-def _options(saved: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """How the encoder was trained.
-
-    Raises:
-        Refusal: It is of another kind than what can be served.
-    """
-    said = saved.get("opts", {})
-    if not isinstance(said, dict):
-        raise Refusal("has opts that are no options")
-    kind = plain(said.get("encoder_type", ENCODER_TYPE))
-    if kind != ENCODER_TYPE:
-        raise Refusal(f"has an encoder of type {kind}; only {ENCODER_TYPE} can be served")
-    if plain(said.get("learn_in_w", False)):
-        raise Refusal("was trained in W (learn_in_w); only encoders into W+ can be served")
-    return said
 
 
 def _task(channels: int) -> str:
@@ -150,48 +148,25 @@ def _task(channels: int) -> str:
     raise Refusal(f"takes pictures of {channels} channels; there are {known}")
 
 
-def _check_fit(
-    encoder: Mapping[str, Any], decoder: Mapping[str, Any], said: Mapping[Any, Any]
-) -> None:
-    """Make sure that encoder, decoder and options belong together.
-
-    Raises:
-        Refusal: They do not.
-    """
-    # Two for every side from 4 pixels on.
-    layers = 2 * (int(decoder["size"]).bit_length() - 2)
-    if encoder["n_styles"] != layers:
-        raise Refusal(f"has {encoder['n_styles']} styles, for a decoder of {layers} layers")
-    if encoder["style_dim"] != decoder["style_dim"]:
-        raise Refusal(
-            f"has styles of {encoder['style_dim']}, for a decoder of {decoder['style_dim']}"
-        )
-    facts = {"input_nc": encoder["input_nc"], "output_size": decoder["size"], "n_styles": layers}
-    for name, found in facts.items():
-        option = plain(said.get(name, found))
-        if option != found:
-            raise Refusal(f"says that {name} is {option}; by its tensors it is {found}")
-
-
 def _check_tensors(
     path: Path, state: Mapping[str, Tensor], arguments: Mapping[str, Any], decoder: _Decoder
 ) -> None:
     with torch.device("meta"):
         parts: dict[str, nn.Module] = {
             _ENCODER: GradualStyleEncoder(**arguments),
-            _DECODER: Generator(**decoder.network),
+            DECODER: Generator(**decoder.network),
         }
-    tensors = {_ENCODER: _part(state, _ENCODER), _DECODER: decoder.weights}
+    tensors = {_ENCODER: _part(state, _ENCODER), DECODER: decoder.weights}
     for prefix, network in parts.items():
         names = tensors[prefix].keys() | network.state_dict().keys()
         check_state(network, tensors[prefix], path, {name: prefix + name for name in names})
-    extra = [name for name in state if not name.startswith((_ENCODER, _DECODER))]
+    extra = [name for name in state if not name.startswith((_ENCODER, DECODER))]
     if extra:
         raise Refusal(f"has {min(extra)}, which is of no encoder and no decoder")
 
 
 def _latents(
-    saved: Mapping[Any, Any], said: Mapping[Any, Any], encoder: Mapping[str, Any]
+    path: Path, saved: Mapping[Any, Any], said: Mapping[Any, Any], encoder: Mapping[str, Any]
 ) -> tuple[Tensor | None, Tensor]:
     """The mean latent [style_dim], if the file has one, and what is added to codes [n_styles, style_dim]."""
     styles, dim = encoder["n_styles"], encoder["style_dim"]
@@ -205,24 +180,17 @@ def _latents(
         raise Refusal("has latent_avg, which is no floating-point tensor")
     if list(average.shape) not in ([dim], [1, dim], [styles, dim]):
         raise Refusal(f"latent_avg is {list(average.shape)}, not [{styles}, {dim}] or [{dim}]")
+    check_finite(path, "latent_avg", average)
     rows = average.float().expand(styles, dim)
     # Latents that differ by layer are no mean of the decoder's.
     mean = rows[0] if torch.equal(rows, rows[:1].expand_as(rows)) else None
     return mean, rows if added else torch.zeros(styles, dim)
 
 
-def _shift(encoder: dict[str, Tensor], offsets: Tensor) -> None:
-    """Adds offsets [n_styles, style_dim] to what the style heads answer."""
-    for index, offset in enumerate(offsets):
-        name = f"styles.{index}.linear.bias"
-        encoder[name] = encoder[name] + offset
-
-
-def _dataset_notes(said: Mapping[Any, Any]) -> tuple[str, ...]:
-    kind = said.get("dataset_type")
-    if not isinstance(kind, str) or len(kind) > _LONGEST_NAME or not kind.isidentifier():
-        return ()
-    return (f"It was trained for `{kind}`.",)
+def _renumber(encoder: dict[str, Tensor]) -> None:
+    """Lets an encoder of layouts in BiSeNet's order take them in CelebAMask-HQ's."""
+    name = "input_layer.0.weight"
+    encoder[name] = encoder[name][:, CELEBA_TO_BISENET.tolist()]
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

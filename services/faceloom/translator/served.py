@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, image_pb2
+from faceloom.runtime.batch import run_batch
 from faceloom.runtime.errors import UsageError, from_status
-from faceloom.runtime.handler import run_batch
 from faceloom.runtime.images import Pixels, decode_grey, decode_labels, decode_rgb, encode
 from faceloom.runtime.service import service
 from faceloom.segmentation.v1 import segmentation_pb2

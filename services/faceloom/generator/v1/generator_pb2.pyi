@@ -130,7 +130,9 @@ class GenerateRequest(_message.Message):
     return_latents: _builtins.bool
     """Also answer z and w of every face."""
     model_version: _builtins.str
-    """Refuse to answer with another version than this one; any when empty."""
+    """Which of the loaded models answers: its version, its name, or name/version. When empty, the default
+    one; when none or several are meant, the request is refused.
+    """
     @_builtins.property
     def seeds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One face per seed. Give seeds or latents, not both. z is drawn as NVlabs' generate script does."""

@@ -29,7 +29,9 @@ class ClassifyRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
-    """Refuse to answer with another version than this one; any when empty."""
+    """Which of the loaded models answers: its version, its name, or name/version. When empty, the default
+    one; when none or several are meant, the request is refused.
+    """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
         """Faces in any format but LABELS8."""

@@ -1,6 +1,6 @@
 """TorchServe's side of the contract: an archive's `handler.py` re-exports `handle` from here.
 
-TorchServe gives each worker process one model folder; the worker answers serialized EngineBatches.
+TorchServe gives each worker process one unpacked archive; the worker answers serialized EngineBatches.
 """
 
 import json
@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from faceloom.common.v1 import engine_pb2
-from faceloom.runtime.handler import AnyHandler, run_batch
+from faceloom.runtime.archive import archived_models
+from faceloom.runtime.batch import run_batch
+from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
+from faceloom.runtime.versions import load_models
 
 _handler: AnyHandler | None = None
 
 
 def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes]:
-    """Called by TorchServe: once with None to load the model, then with one batch at a time."""
+    """Called by TorchServe: once with None to load the models, then with one batch at a time."""
     global _handler
     if _handler is None:
         _handler = _load(context.system_properties)
@@ -32,10 +35,8 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes]:
 def _load(properties: dict[str, Any]) -> AnyHandler:
     import torch
 
-    folder = Path(properties["model_dir"])
-    name = json.loads((folder / "model.json").read_text())["service"]
+    folders = archived_models(Path(properties["model_dir"]))
+    name = json.loads((folders[0] / "model.json").read_text())["service"]
     gpu = properties.get("gpu_id")
     device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
-    handler = service(name).new_handler()
-    handler.load(folder, device)
-    return handler
+    return load_models(service(name), folders, device)

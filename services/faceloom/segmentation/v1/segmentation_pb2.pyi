@@ -32,7 +32,9 @@ class SegmentRequest(_message.Message):
     output_format: _image_pb2.ImageFormat.ValueType
     """LABELS8 (default) or PNG, which is a palette PNG whose indices are the class ids."""
     model_version: _builtins.str
-    """Refuse to answer with another version than this one; any when empty."""
+    """Which of the loaded models answers: its version, its name, or name/version. When empty, the default
+    one; when none or several are meant, the request is refused.
+    """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
         """Pictures in any format but LABELS8."""

@@ -60,7 +60,9 @@ class SketchRequest(_message.Message):
     output_format: _image_pb2.ImageFormat.ValueType
     """GRAY8 (default), PNG, JPEG or WEBP."""
     model_version: _builtins.str
-    """Refuse to answer with another version than this one; any when empty."""
+    """Which of the loaded models answers: its version, its name, or name/version. When empty, the default
+    one; when none or several are meant, the request is refused.
+    """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
         """Pictures in any format but LABELS8."""

@@ -130,7 +130,9 @@ class TranslateRequest(_message.Message):
     return_latents: _builtins.bool
     """Also answer the w+ of every face."""
     model_version: _builtins.str
-    """Refuse to answer with another version than this one; any when empty."""
+    """Which of the loaded models answers: its version, its name, or name/version. When empty, the default
+    one; when none or several are meant, the request is refused.
+    """
     @_builtins.property
     def sketch(self) -> _image_pb2.Image:
         """A drawing, dark lines on white, in any format but LABELS8."""

@@ -11,9 +11,9 @@ from tests.fakes import POISON_SEED, EchoHandler, fake_service
 
 from faceloom.common.v1 import engine_pb2, model_pb2
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime import handler as runtime_handler
+from faceloom.runtime import batch as runtime_batch
+from faceloom.runtime.batch import WARM_UP, run_batch
 from faceloom.runtime.errors import ServiceError, from_status
-from faceloom.runtime.handler import WARM_UP, run_batch
 
 
 def call(*seeds: int, deadline: float | None = None, **fields: object) -> engine_pb2.EngineCall:
@@ -148,7 +148,7 @@ def test_a_call_that_expires_on_the_way_is_computed_no_further(
 ) -> None:
     now = time.time()
     clock = [now]
-    monkeypatch.setattr(runtime_handler.time, "time", lambda: clock[0])
+    monkeypatch.setattr(runtime_batch.time, "time", lambda: clock[0])
 
     def a_second_passes() -> None:
         clock[0] += 1
@@ -170,7 +170,7 @@ def test_a_call_without_a_deadline_never_expires(handler: EchoHandler) -> None:
 def test_an_answer_over_the_size_limit_is_refused_alone(
     handler: EchoHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_handler, "MAX_MESSAGE_BYTES", 100)
+    monkeypatch.setattr(runtime_batch, "MAX_MESSAGE_BYTES", 100)
 
     small, large = run(handler, call(1), call(*range(60)))
 

@@ -1,0 +1,182 @@
+"""`faceloom generate`: seeds and latents to faces."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import numpy as np
+import typer
+
+from faceloom.cli.files import Out, write_file
+from faceloom.cli.one_service import Model, OneService, Question, Raw
+from faceloom.cli.options import AsJson, Engine, EngineKind, print_result
+from faceloom.client import Faceloom
+from faceloom.common.v1 import image_pb2
+from faceloom.generator.v1 import generator_pb2 as pb
+from faceloom.runtime.errors import FaceloomError, ServiceError, UsageError
+
+Source: TypeAlias = int | pb.Latent
+
+_AT_ONCE = 64
+_PSI = 0.7
+# What fields of the request are called here.
+_OPTIONS = {
+    "truncation_psi": "--psi",
+    "truncation_cutoff": "--cutoff",
+    "latents": "--latents",
+}
+
+
+class Space(StrEnum):
+    """What latents of one vector each are."""
+
+    Z = "z"
+    W = "w"
+
+
+class Noise(StrEnum):
+    """Noise of the synthesis network."""
+
+    CONST = "const"
+    RANDOM = "random"
+    NONE = "none"
+
+
+def generate(
+    out: Out,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds and ranges, for example 0-63,100; 0-63.")
+    ] = None,
+    latents: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy",
+            help="Latents in place of seeds: z or w, one row each, or w+, layers of rows each.",
+        ),
+    ] = None,
+    space: Annotated[Space | None, typer.Option(help="What rows of --latents are; z.")] = None,
+    psi: Annotated[
+        float | None, typer.Option(help="Truncation, 0 to 1.5; 0.7, but 1 for w and w+.")
+    ] = None,
+    cutoff: Annotated[
+        int | None, typer.Option(help="Truncate only the first layers, so many.", min=0, max=18)
+    ] = None,
+    noise: Annotated[
+        Noise, typer.Option(help="Stored in the model, drawn by seed, or none.")
+    ] = Noise.CONST,
+    model: Model = None,
+    raw: Raw = None,
+    engine: Engine = EngineKind.TORCHSERVE,
+    as_json: AsJson = False,
+) -> None:
+    """Generate one face per seed as OUT/seed<N>.png, or per latent as OUT/latent<N>.png.
+
+    Example: [bold]faceloom generate --seeds 0-63 --psi 0.7 --out faces[/bold]
+    """
+    service = OneService("generator", engine, model, raw)
+    given = _given(seeds, latents, space)
+    of_w = any(isinstance(one, pb.Latent) and one.space != pb.LATENT_SPACE_Z for one in given)
+    default_psi = 1.0 if of_w else _PSI
+    base = pb.GenerateRequest(
+        truncation_psi=default_psi if psi is None else psi,
+        truncation_cutoff=cutoff,
+        noise_mode=pb.NoiseMode.Value(f"NOISE_MODE_{noise.name}"),
+        output_format=image_pb2.IMAGE_FORMAT_PNG,
+        model_version=service.model_version,
+    )
+    written: list[str] = []
+
+    def take(some: Sequence[Source], answer: pb.GenerateResponse) -> None:
+        for one, face in zip(some, answer.faces, strict=True):
+            name = f"latent{len(written):07d}" if isinstance(one, pb.Latent) else f"seed{one:07d}"
+            written.append(write_file(out / f"{name}.png", face.image.data))
+
+    # A latent's random noise follows from its place in the call, which must not depend on what else fits in.
+    at_once = 1 if latents and noise is Noise.RANDOM else _AT_ONCE
+    ask = partial(_request, base)
+    service.ask(given, Question(at_once, ask, Faceloom.generate, take, _explained))
+    print_result(service.report({"files": written}), as_json, f"{len(written)} faces in {out}")
+
+
+def _given(seeds: str | None, latents: Path | None, space: Space | None) -> Sequence[Source]:
+    if latents is None:
+        if space is not None:
+            raise UsageError("--space says what --latents are: give them")
+        return parse_seeds("0-63" if seeds is None else seeds)
+    if seeds is not None:
+        raise UsageError("give --seeds or --latents, not both")
+    return read_latents(latents, space)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-3,7` as [0, 1, 2, 3, 7].
+
+    Raises:
+        UsageError: It is not a list of seeds and ranges.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(f"--seeds {text!r}: give numbers and ranges, for example 0-63,100")
+        seeds.extend(range(int(first), int(last if dash else first) + 1))
+    if not seeds or max(seeds) >= 2**64:
+        raise UsageError(f"--seeds {text!r}: seeds go from 0 to 2^64 - 1")
+    return seeds
+
+
+def read_latents(file: Path, space: Space | None) -> list[pb.Latent]:
+    """The latents of a .npy file, float32 or float64: z or w [N, dim], or w+ [N, layers, dim].
+
+    Args:
+        file: The file. Nothing in it is executed.
+        space: What rows [N, dim] are, z if it is not said; w+ is known by its shape.
+
+    Raises:
+        UsageError: It is no such file, or not all of its numbers are finite in float32.
+    """
+    try:
+        # Mapped: a header may claim more numbers than there is memory for.
+        array = np.lib.format.open_memmap(file, mode="r")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except Exception:
+        # numpy raises ValueError, EOFError, SyntaxError, TokenError, ... for other files.
+        raise UsageError(f"{file} is not a .npy file of numbers") from None
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise UsageError(f"{file} holds {array.dtype}; give float32 or float64")
+    if array.ndim not in (2, 3) or not array.size:
+        raise UsageError(
+            f"{file} is {list(array.shape)}; z and w are [N, dim], w+ is [N, layers, dim]"
+        )
+    if array.ndim == 3 and space is not None:
+        raise UsageError(f"{file} is {list(array.shape)}, which is w+: leave out --space")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UsageError(f"{file} holds NaN, infinity or numbers beyond float32")
+    name = "W_PLUS" if array.ndim == 3 else (space or Space.Z).name
+    kind = pb.LatentSpace.Value(f"LATENT_SPACE_{name}")
+    return [pb.Latent(values=row.ravel(), space=kind) for row in values]
+
+
+def _request(base: pb.GenerateRequest, some: Sequence[Source]) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(
+        seeds=[one for one in some if isinstance(one, int)],
+        latents=[one for one in some if isinstance(one, pb.Latent)],
+    )
+    request.MergeFrom(base)
+    return request
+
+
+def _explained(error: ServiceError, some: Sequence[Source]) -> FaceloomError:
+    """The refusal of a request, by the option that it is about."""
+    option = _OPTIONS.get((error.field or "").partition("[")[0])
+    return UsageError(f"{option}: {error.message}") if option else error
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(generate)

@@ -1,0 +1,114 @@
+"""`faceloom profile`: named sets of models that are served together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.status import Status
+
+from faceloom.cli.options import AsJson, print_result
+from faceloom.runtime.errors import UsageError
+from faceloom.store.licences import consequence
+from faceloom.store.model import Model, open_model
+from faceloom.store.new_profile import create_profile
+from faceloom.store.profile import (
+    model_folders,
+    model_store,
+    profile_services,
+    profiles,
+    read_profile,
+)
+
+app = typer.Typer(help="Create and list profiles: what is served together.", no_args_is_help=True)
+
+_REFERENCE = "NAME, NAME/VERSION or a profile; repeat it to serve several, the first by default."
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Of the new profile.")],
+    generator: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
+    quality: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
+    sketch: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
+    segmentation: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
+    translator: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
+    permission: Annotated[
+        str | None,
+        typer.Option(help="Who allowed to serve models whose licences ask for it, and what."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a profile of models in the store. A service without a model is not started.
+
+    Example: [bold]faceloom profile create full --generator star --quality mine --quality tiny[/bold]
+    """
+    if permission is not None and not permission.strip():
+        raise UsageError("--permission is empty; say who allowed what")
+    references = {
+        "generator": generator,
+        "quality": quality,
+        "sketch": sketch,
+        "segmentation": segmentation,
+        "translator": translator,
+    }
+    given = {service: models or [] for service, models in references.items()}
+    with _checking():
+        models = create_profile(name, given, permission)
+    made = _description(name, permission, models)
+    print_result(made, as_json, _text(made))
+
+
+@app.command("list")
+def list_profiles(as_json: AsJson = False) -> None:
+    """List the profiles and what they serve.
+
+    Example: [bold]faceloom profile list[/bold]
+    """
+    with _checking():
+        found = [
+            _description(name, read_profile(name).permission, _models(name)) for name in profiles()
+        ]
+    print_result({"profiles": found}, as_json, "\n".join(map(_text, found)) or "no profiles")
+
+
+def _checking() -> Status:
+    """Shown while weights are hashed."""
+    return Console(stderr=True).status("checking the models")
+
+
+def _models(profile: str) -> dict[str, list[Model]]:
+    return {
+        service: [open_model(folder) for folder in model_folders(profile, service)]
+        for service in profile_services(profile)
+    }
+
+
+def _description(
+    profile: str, permission: str | None, models: Mapping[str, Sequence[Model]]
+) -> dict[str, Any]:
+    """What `--json` says of a profile."""
+    rows = [
+        {
+            "service": service,
+            "name": model.name,
+            "version": model.version,
+            "license": model.license,
+            "restriction": consequence(model.license),
+            "path": model.folder.relative_to(model_store()).as_posix(),
+        }
+        for service, versions in models.items()
+        for model in versions
+    ]
+    return {"profile": profile, "permission": permission, "models": rows}
+
+
+def _text(described: Mapping[str, Any]) -> str:
+    lines = [described["profile"]]
+    for model in described["models"]:
+        called = f"{model['name']} v{model['version']}"
+        restriction = f" ({model['restriction']})" if model["restriction"] else ""
+        lines.append(f"  {model['service']:<14}{called:<16}{model['license']}{restriction}")
+    if described["permission"]:
+        lines.append(f"  permission: {described['permission']}")
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""The command line as its users get it, but in this process: a new one takes seconds to begin."""
+
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from faceloom.cli.main import run
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def faceloom(*arguments: object, store: Path) -> Done:
+    """Runs `faceloom` with that model store."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv("FACELOOM_MODEL_STORE", str(store))
+        patch.setattr(sys, "argv", ["faceloom", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run()
+    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
