@@ -70,6 +70,23 @@ def start_stack() -> Callable[[Path, str], AbstractContextManager[RunningStack]]
 @contextmanager
 def _running(folder: Path, profile: str) -> Iterator[RunningStack]:
     """A stack that ends when asked to, and of which nothing is left."""
+    up, started = launch(folder, profile)
+    try:
+        yield started
+    finally:
+        family = [started.process, *started.process.children(recursive=True)]
+        up.terminate()
+        code = up.wait(_STOP_SECONDS)
+    assert code == 0
+    assert [one for one in family if one.is_running()] == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", started.torchserve_ports.grpc_inference)) != 0
+
+
+def launch(
+    folder: Path, profile: str, scratch: str = "/tmp"
+) -> tuple[subprocess.Popen[bytes], RunningStack]:
+    """Starts a stack and returns when it says that it is ready."""
     offset = free_port_offset()
     with (folder / "up.log").open("wb") as log:
         command = [sys.executable, "-m", "faceloom.cli.main", "up", "--json", "--dir", str(folder)]
@@ -79,7 +96,7 @@ def _running(folder: Path, profile: str) -> Iterator[RunningStack]:
             stdout=subprocess.PIPE,
             stderr=log,
             # Unix socket paths are short, pytest's folders are long.
-            env={**os.environ, "TMPDIR": "/tmp"},
+            env={**os.environ, "TMPDIR": scratch},
         )
     assert up.stdout is not None
     process = psutil.Process(up.pid)
@@ -90,16 +107,5 @@ def _running(folder: Path, profile: str) -> Iterator[RunningStack]:
     signal.signal(signal.SIGALRM, timer)
     assert ready, f"the stack did not start; see {folder}"
     assert json.loads(ready)["ready"] is True
-
-    started = RunningStack(process, offset, folder / "logs")
-    try:
-        yield started
-    finally:
-        family = [process, *process.children(recursive=True)]
-        up.terminate()
-        code = up.wait(_STOP_SECONDS)
-        up.stdout.close()
-    assert code == 0
-    assert [one for one in family if one.is_running()] == []
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", started.torchserve_ports.grpc_inference)) != 0
+    up.stdout.close()
+    return up, RunningStack(process, offset, folder / "logs")
