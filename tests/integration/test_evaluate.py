@@ -33,10 +33,12 @@ from faceloom.store.profile import model_folder
 from faceloom.store.torch_model import load_weights
 from faceloom.training import save_model
 from faceloom.translator import evaluate as names
-from faceloom.translator.conditions import layout_tensor
+from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.evaluate import Evaluation, Question, evaluate
 from faceloom.translator.evaluation_report import verdict, write_report
+from faceloom.translator.held_out import read_held_out
 from faceloom.translator.model import Translator, load_translator, stored_tensors
+from faceloom.translator.served import Translating
 
 ENCODER = {"side": 32, "blocks": (1, 1, 1, 1), "widths": (4, 4, 4, 4)}
 VARIANTS = 3
@@ -223,6 +225,25 @@ def test_the_same_question_has_the_same_answer(
         assert row.values == {
             measure: values[:2] for measure, values in outcome.rows[name].values.items()
         }
+
+
+@pytest.mark.parametrize("task", ["sketch", "segmentation", "face"])
+def test_every_task_is_shown_its_own_picture(task: str, dataset: Path) -> None:
+    shipped = model_folder("tiny", "translator")
+    network = load_translator(open_model(shipped), "cpu")
+    truth = read_held_out(dataset, task, 64, "test", 2)[1][0]
+    side = network.side(task)
+    shown = {
+        "sketch": sketch_tensor(truth.sketch, side),
+        "segmentation": layout_tensor(truth.layout, side),
+        "face": face_tensor(truth.face, side),
+    }[task]
+
+    answer = Translating(shipped, task).plain(truth.condition(task))
+
+    with torch.inference_mode():
+        made = to_pixels(network.decoder.synthesis(network.w_plus(task, shown[None])))[0]
+    assert np.abs(answer.astype(int) - made).max() <= 1
 
 
 def refuse(says: str, kind: type[Exception] = UsageError, **changed: Any) -> None:

@@ -42,7 +42,7 @@ class Question:
     """What is evaluated on what.
 
     Args:
-        task: `sketch` or `segmentation`.
+        task: `sketch`, `segmentation` or `face`.
         dataset: Folder of a dataset; neighbours come from its training split.
         split: `validation` or `test`.
         model: Folder of the translator.

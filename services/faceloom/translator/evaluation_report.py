@@ -21,10 +21,12 @@ from faceloom.translator.evaluate import (
     STYLED,
     TRANSLATOR,
     Evaluation,
+    Question,
     Row,
 )
+from faceloom.translator.held_out import HeldOut
 from faceloom.translator.measures import MEASURES
-from faceloom.translator.model import SKETCH
+from faceloom.translator.model import SEGMENTATION, SKETCH
 
 _TILE: Final = 128
 # Standard errors on both sides of a mean that cover 95 of 100 samples.
@@ -177,13 +179,17 @@ def to_sheet(evaluation: Evaluation) -> Image.Image:
             rows[name].examples[place] for name in (TRANSLATOR, STYLED, NEIGHBOUR, MEAN_FACE)
         )
         pictures = [truth.face, *(picture for pictures in answered for picture in pictures)]
-        condition = (
-            np.repeat(truth.sketch[..., None], 3, 2)
-            if evaluation.question.task == SKETCH
-            else colourise(truth.layout)
-        )
-        tiles += [upscale(picture, _TILE) for picture in (condition, *pictures)]
+        tiles += [
+            upscale(picture, _TILE) for picture in (_shown(truth, evaluation.question), *pictures)
+        ]
     return contact_sheet(tiles, len(tiles) // len(evaluation.held_out))
+
+
+def _shown(truth: HeldOut, question: Question) -> Pixels:
+    """What the translator was given, in colour."""
+    if question.task == SKETCH:
+        return np.repeat(truth.sketch[..., None], 3, 2)
+    return colourise(truth.layout) if question.task == SEGMENTATION else truth.face
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:

@@ -13,7 +13,7 @@ from faceloom.pipeline.finalize import METADATA
 from faceloom.runtime.errors import UsageError
 from faceloom.runtime.images import Pixels
 from faceloom.translator.baselines import SIDE, neighbours
-from faceloom.translator.model import SKETCH
+from faceloom.translator.model import FACE, SEGMENTATION, SKETCH
 from faceloom.translator.pairs import TRAIN, Pairs, read_dataset
 
 # A covariance needs two faces.
@@ -38,7 +38,7 @@ class HeldOut:
 
     def condition(self, task: str) -> Pixels:
         """What a translator of the task is given."""
-        return self.sketch if task == SKETCH else self.layout
+        return {SKETCH: self.sketch, SEGMENTATION: self.layout, FACE: self.face}[task]
 
 
 def read_held_out(

@@ -16,7 +16,7 @@ from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.model import Model, open_model
 from faceloom.store.profile import model_folder
-from faceloom.translator.model import SKETCH
+from faceloom.translator.model import FACE, SKETCH
 from faceloom.translator.v1 import translator_pb2 as pb
 
 
@@ -70,7 +70,7 @@ class Translating:
 
     Args:
         folder: Of the model.
-        task: `sketch` or `segmentation`.
+        task: `sketch`, `segmentation` or `face`.
 
     Raises:
         BrokenModel: The folder holds no intact model.
@@ -85,7 +85,7 @@ class Translating:
         self._served = Served("translator", folder)
 
     def plain(self, condition: Pixels) -> Pixels:
-        """The face of a condition [H, W] and of nothing else, [S, S, 3]."""
+        """The face of a condition, [H, W] or a face's [H, W, 3], and of nothing else, [S, S, 3]."""
         return self._faces(condition)[0]
 
     def variants(self, condition: Pixels, count: int, seed: int) -> list[Pixels]:
@@ -102,6 +102,8 @@ class Translating:
         request = pb.TranslateRequest(**fields)
         if self._task == SKETCH:
             request.sketch.CopyFrom(encode(condition, image_pb2.IMAGE_FORMAT_GRAY8))
+        elif self._task == FACE:
+            request.face.CopyFrom(_raw(condition))
         else:
             request.layout.image.CopyFrom(encode(condition, image_pb2.IMAGE_FORMAT_LABELS8))
             request.layout.order = pb.LABEL_ORDER_CELEBAMASK_HQ
