@@ -4,7 +4,13 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup lock protos fmt lint type test test-fast demo bench train-tiny clean
+# Of the container images: any command that takes the options of `docker build`.
+IMAGES := front pipeline engine models
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= $(shell for tool in docker podman buildah; do command -v $$tool && break; done) build
+BUILD_ARGS ?=
+
+.PHONY: help setup lock protos fmt lint type test test-fast demo bench images manifests train-tiny clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -47,6 +53,16 @@ demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write
 
 bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
 	$(PYTHON) -m tests.bench
+
+images: ## Build the container images; BUILDER="podman build" and BUILD_ARGS="--build-arg ..." if need be
+	@test "$(strip $(BUILDER))" != build || { echo "install docker, podman or buildah, or set BUILDER" >&2; exit 2; }
+	for image in $(IMAGES); do \
+	  $(BUILDER) -f deploy/images/Dockerfile --target $$image -t faceloom/$$image:$(VERSION) \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
+	done
+
+manifests: $(STAMP) ## Render what deploy/ takes from the service.toml files and from the tiny models
+	$(PYTHON) deploy/manifests.py
 
 train-tiny: $(STAMP) ## Make the tiny models again, into out/train; takes many hours
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e ".[train]"

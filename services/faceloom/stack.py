@@ -211,7 +211,7 @@ class Stack:
 
     @property
     def _ports(self) -> Ports:
-        return Ports(**{name: port + self._offset for name, port in vars(Ports()).items()})
+        return Ports().moved(self._offset)
 
 
 def _die_with_parent() -> None:

@@ -13,24 +13,28 @@ from prometheus_client import CollectorRegistry
 from tests.pipeline.fake_services import FakeServices
 
 from faceloom.pipeline.builds import BuildIndex
+from faceloom.pipeline.executors.executor import Executor
 from faceloom.pipeline.executors.local import LocalExecutor
+from faceloom.pipeline.registry import Builds
 from faceloom.pipeline.server import FULL_NAME, PipelineServicer
 from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
 from faceloom.runtime.server import Server
 
 
 @asynccontextmanager
-async def served(state: Path, services: FakeServices) -> AsyncIterator[int]:
+async def served(
+    state: Path, services: FakeServices, executor: Executor | None = None
+) -> AsyncIterator[int]:
     """The port of a service that runs as long as the block."""
-    executor = LocalExecutor(BuildIndex(state), services.client())
+    builds = Builds(BuildIndex(state), executor or LocalExecutor(services.client()))
     server = Server(FULL_NAME, "127.0.0.1:0", CollectorRegistry(), None)
-    add_PipelineServiceServicer_to_server(PipelineServicer(executor), server.grpc)
-    await executor.start()
+    add_PipelineServiceServicer_to_server(PipelineServicer(builds), server.grpc)
+    await builds.start()
     await server.start()
     try:
         yield server.port
     finally:
-        await executor.stop()
+        await builds.stop()
         await server.stop(grace=1.0)
 
 

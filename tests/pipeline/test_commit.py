@@ -109,7 +109,7 @@ async def test_the_newest_generation_that_counts_is_taken(shard: Path) -> None:
     shutil.copytree(shard, shard.with_name("00000.1"))
     shutil.copytree(shard, shard.with_name("00000.2"))
     (shard.with_name("00000.2") / MANIFEST).unlink()
-    found = store.find(0, range(1))
+    found = store.find_only(0, range(1))
     assert found is not None and found.folder.name == "00000.1"
     assert [path.name for path in shard.parent.iterdir()] == ["00000.1"]
 
@@ -117,7 +117,9 @@ async def test_the_newest_generation_that_counts_is_taken(shard: Path) -> None:
 async def test_a_second_commit_of_the_same_shard_loses(shard: Path) -> None:
     store = ShardStore(shard.parent, recipe_of(shard))
     before = (shard / MANIFEST).read_bytes()
-    late = store.commit(store.draft(0), range(1), [])
+    late = store.draft(0)
+    late.generation = 0  # as it was when neither had committed
+    late = store.commit(late, range(1), [])
     assert late.manifest.to_bytes() == before == (shard / MANIFEST).read_bytes()
     assert [path.name for path in shard.parent.iterdir()] == ["00000.0"]
 

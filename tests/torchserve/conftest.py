@@ -40,7 +40,7 @@ class RunningStack:
     @property
     def torchserve_ports(self) -> Ports:
         """Where TorchServe listens."""
-        return Ports(**{name: port + self.port_offset for name, port in vars(Ports()).items()})
+        return Ports().moved(self.port_offset)
 
     def program(self, name: str) -> psutil.Process | None:
         """The process of a service, or of `torchserve`; None while it is not there."""

@@ -86,3 +86,8 @@ def translator(
         write_report(evaluation, out)
     except OSError as error:
         raise FaceloomError(f"cannot write to {out}: {error.strerror}") from None
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="evaluate")

@@ -1,25 +1,65 @@
 """The `faceloom` command: one module per group of commands, errors turned into one line here."""
 
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from faceloom.cli import (
-    build,
-    demo,
-    evaluate,
-    generate,
-    models,
-    pictures,
-    profile,
-    serve,
-    train,
-    translate,
-    up,
-)
 from faceloom.runtime.errors import FaceloomError, UsageError
 
+# Which module of this package holds a command.
+_MODULES = {
+    "up": "up",
+    "build": "build",
+    "verify": "build",
+    "report": "build",
+    "demo": "demo",
+    "generate": "generate",
+    "classify": "pictures",
+    "sketch": "pictures",
+    "segment": "pictures",
+    "translate": "translate",
+    "serve": "serve",
+    "serve-engine": "engine",
+    "fetch-archive": "archive",
+    "health": "health",
+    "wait-closed": "health",
+    "jobs": "jobs",
+    "models": "models",
+    "profile": "profile",
+    "train": "train",
+    "evaluate": "evaluate",
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name, imported when looked up: a front is installed without what a build needs."""
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"faceloom.cli.{_MODULES[name]}")
+        part = typer.Typer(rich_markup_mode="rich")
+        module.register(part)
+        return get_group(part).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Build synthetic face datasets with model-serving microservices.",
     no_args_is_help=True,
     add_completion=False,
@@ -27,17 +67,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-up.register(app)
-build.register(app)
-demo.register(app)
-generate.register(app)
-pictures.register(app)
-translate.register(app)
-serve.register(app)
-app.add_typer(models.app, name="models")
-app.add_typer(profile.app, name="profile")
-app.add_typer(train.app, name="train")
-app.add_typer(evaluate.app, name="evaluate")
+
+
+@app.callback()
+def _faceloom() -> None:
+    """Without it, Typer would look for commands of its own."""
 
 
 def run() -> None:
@@ -50,6 +84,11 @@ def run() -> None:
     except FaceloomError as error:
         typer.echo(f"faceloom: {error}", err=True)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"faceloom: {error.name} is not installed: pip install 'faceloom[engine]'", err=True
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -157,3 +157,8 @@ def _print_model(model: Model, as_json: bool) -> None:
         f"model    {model.folder}\ndigest   {model.weights.sha256}\n"
         f"license  {licence_line(model.license)}",
     )
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="models")

@@ -112,3 +112,8 @@ def _text(described: Mapping[str, Any]) -> str:
     if described["permission"]:
         lines.append(f"  permission: {described['permission']}")
     return "\n".join(lines)
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="profile")

@@ -1,24 +1,24 @@
 """`faceloom serve`: one process of the system in the foreground, as a container runs it."""
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from prometheus_client import CollectorRegistry
 
-from faceloom.client import Faceloom
-from faceloom.pipeline.builds import BuildIndex
-from faceloom.pipeline.executors.local import LocalExecutor
-from faceloom.pipeline.server import FULL_NAME, PipelineServicer
-from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
 from faceloom.runtime.front import Front
 from faceloom.runtime.logs import log_json
-from faceloom.runtime.server import Server, until_stopped
+from faceloom.runtime.server import until_stopped
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.engine import TorchServeEngine
 
-_WATCHERS_GRACE_SECONDS = 1.0
+
+class ExecutorKind(StrEnum):
+    """Where builds are made."""
+
+    LOCAL = "local"
+    KUBERNETES = "kubernetes"
 
 
 def serve(
@@ -39,6 +39,10 @@ def serve(
     state: Annotated[
         Path, typer.Option(envvar="FACELOOM_STATE", help="The pipeline's index of builds.")
     ] = Path("out/stack/builds"),
+    executor: Annotated[
+        ExecutorKind,
+        typer.Option(envvar="FACELOOM_EXECUTOR", help="Where the pipeline's builds are made."),
+    ] = ExecutorKind.LOCAL,
 ) -> None:
     """Run one front, or the pipeline service, in the foreground.
 
@@ -46,7 +50,11 @@ def serve(
     """
     log_json()
     if name == "pipeline":
-        asyncio.run(_serve_pipeline(listen, metrics_port, state))
+        # Not at the top: fronts are installed without what a build needs.
+        from faceloom.cli.serve_pipeline import serve_pipeline
+
+        in_cluster = executor is ExecutorKind.KUBERNETES
+        asyncio.run(serve_pipeline(listen, metrics_port, state, in_cluster))
     else:
         asyncio.run(_serve_front(name, listen, metrics_port, torchserve, management))
 
@@ -60,20 +68,6 @@ async def _serve_front(
     await front.start()
     await until_stopped()
     await front.stop()
-
-
-async def _serve_pipeline(listen: str, metrics_port: int | None, state: Path) -> None:
-    server = Server(FULL_NAME, listen, CollectorRegistry(), metrics_port)
-    async with Faceloom.connect() as faceloom:
-        executor = LocalExecutor(BuildIndex(state), faceloom)
-        add_PipelineServiceServicer_to_server(PipelineServicer(executor), server.grpc)
-        await executor.start()
-        await server.start()
-        await server.set_ready(True)
-        await until_stopped()
-        # Builds are taken up by the next process; whoever watches is told to come back.
-        await executor.stop()
-        await server.stop(_WATCHERS_GRACE_SECONDS)
 
 
 def register(app: typer.Typer) -> None:

@@ -245,3 +245,8 @@ def _progress(what: str) -> Iterator[Callable[[int, int, float], None]]:
     with Progress() as bar:
         task = bar.add_task(what)
         yield lambda done, total, loss: bar.update(task, completed=done, total=total)
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="train")

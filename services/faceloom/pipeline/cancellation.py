@@ -1,10 +1,12 @@
 """How work ends early: no thread is left alone with files, and causes keep their names."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
-from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.errors import FaceloomError, FailedPrecondition
 
 T = TypeVar("T")
 
@@ -26,3 +28,21 @@ def first_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+@contextmanager
+def one_cause(output: Path) -> Iterator[None]:
+    """Lets out the first cause alone of what goes wrong while a build's folder is worked on.
+
+    Raises:
+        FailedPrecondition: The system would not let the folder be written.
+    """
+    try:
+        yield
+    except BaseException as error:
+        cause = first_cause(error)
+        if isinstance(cause, OSError):
+            raise FailedPrecondition(
+                f"cannot write to {output}: {cause.strerror}", reason="CANNOT_WRITE"
+            ) from cause
+        raise cause from None

@@ -5,19 +5,21 @@ with the sha256 of all files is written last, and one rename makes it count. A s
 new generation, `00007.1` after `00007.0`, so there is no moment at which neither is there.
 
 A folder counts only if its manifest parses, is of the same recipe and blocks, and every hash verifies.
-Whatever else is found is removed and made again.
+Whatever else is found is made again, as the next generation.
+
+Any number of processes may commit at once, the same shard too: the first rename wins, and what the others
+made is the same. Only who holds the build's folder alone removes what is not its own.
 """
 
 import errno
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faceloom.pipeline.durable import sync_file, sync_folder
+from faceloom.pipeline.durable import link_or_copy, sync_file, sync_folder
 from faceloom.pipeline.manifest import MANIFEST, Manifest, StoredFile, shard_faults
 from faceloom.pipeline.outcomes import Accepted, Failed, Outcome, Rejected
 from faceloom.pipeline.recipe import Recipe
@@ -39,6 +41,7 @@ class Draft:
 
     folder: Path
     index: int
+    generation: int
     files: dict[str, StoredFile] = field(default_factory=dict)
 
     def write(self, path: str, data: bytes) -> None:
@@ -68,28 +71,34 @@ class ShardStore:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self._folder = folder
         self._recipe = recipe
+        self._drafts: set[Path] = set()
 
     def clean(self) -> None:
-        """Removes what killed runs left behind. Only for the one run that holds the build's lock."""
+        """Removes everybody's drafts. Only for the one run that holds the build's lock alone."""
         for stale in self._folder.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(stale)
 
+    def discard(self) -> None:
+        """Removes the drafts that were begun here and did not come to count."""
+        for folder in self._drafts:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._drafts.clear()
+
     def draft(self, index: int) -> Draft:
-        """Begins a shard."""
+        """Begins a shard: the generation after whatever is there."""
+        generation = next(map(generation_of, generations(self._folder, index)), -1) + 1
         folder = self._folder / f"{_TEMPORARY}{index:05d}-{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
-        return Draft(folder, index)
+        self._drafts.add(folder)
+        return Draft(folder, index, generation)
 
-    def commit(
-        self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome], generation: int = 0
-    ) -> Shard:
+    def commit(self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome]) -> Shard:
         """Makes a draft count.
 
         Args:
             draft: All files of the shard but the manifest.
             blocks: The blocks it is made of.
             outcomes: How their candidates ended.
-            generation: One more than that of the shard it replaces.
         """
         ordered = sorted(outcomes, key=lambda outcome: outcome.ordinal)
         manifest = Manifest(
@@ -107,7 +116,7 @@ class ShardStore:
             sync_file(file)
         for folder in {file.parent for file in files}:
             sync_folder(folder)
-        target = self._folder / f"{draft.index:05d}.{generation}"
+        target = self._folder / f"{draft.index:05d}.{draft.generation}"
         try:
             draft.folder.rename(target)
         except OSError as error:
@@ -116,19 +125,26 @@ class ShardStore:
             # Somebody else committed it first.
             shutil.rmtree(draft.folder)
             manifest = Manifest.from_bytes((target / MANIFEST).read_bytes())
+        self._drafts.discard(draft.folder)
         sync_folder(self._folder)
         for older in generations(self._folder, draft.index):
-            if generation_of(older) < generation:
-                shutil.rmtree(older)
+            if generation_of(older) < draft.generation:
+                # Others may be at it, too.
+                shutil.rmtree(older, ignore_errors=True)
         return Shard(target, manifest)
 
     def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
-        """The newest generation of a shard that counts; every other one is removed."""
-        found: Shard | None = None
+        """The newest generation of a shard that counts."""
         for folder in generations(self._folder, index):
-            if found is None and not shard_faults(folder, self._recipe, index, blocks):
-                found = Shard(folder, Manifest.from_bytes((folder / MANIFEST).read_bytes()))
-            else:
+            if not shard_faults(folder, self._recipe, index, blocks):
+                return Shard(folder, Manifest.from_bytes((folder / MANIFEST).read_bytes()))
+        return None
+
+    def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
+        """As `find`; every other generation is removed. Only for who may `clean`."""
+        found = self.find(index, blocks)
+        for folder in generations(self._folder, index):
+            if found is None or folder != found.folder:
                 shutil.rmtree(folder)
         return found
 
@@ -146,11 +162,13 @@ def generation_of(folder: Path) -> int:
     return int(folder.suffix[1:])
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file a second name, or a copy where the filesystem has no second names."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP):
-            raise
-        shutil.copyfile(source, target)
+def newest_generations(folder: Path) -> dict[int, Path]:
+    """Where every shard that is there is, by index, from one listing. Nothing is verified."""
+    newest: dict[int, Path] = {}
+    for path in folder.glob("*.*"):
+        if not (path.stem.isdecimal() and path.suffix[1:].isdecimal()):
+            continue
+        index = int(path.stem)
+        if index not in newest or generation_of(newest[index]) < generation_of(path):
+            newest[index] = path
+    return newest

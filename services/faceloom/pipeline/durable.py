@@ -1,12 +1,16 @@
 """Files that survive: written whole or not at all, and on the disk before anybody relies on them."""
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 
 _CHUNK = 2**20
+# What a filesystem says that has no second names for files, or no more of them.
+_NO_LINK = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -19,6 +23,37 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         new.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Puts a file in place whole and onto the disk, unless there is one: of many who try, the first wins.
+
+    Where files have no second names the last one wins.
+    """
+    new = path.with_name(f".new-{uuid.uuid4().hex}")
+    try:
+        new.write_bytes(data)
+        sync_file(new)
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file a second name, or a copy where the filesystem has no second names."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)
 
 
 def sync_file(path: Path) -> None:
@@ -49,15 +84,15 @@ def files_under(folder: Path) -> set[str]:
     }
 
 
-def take_lock(path: Path) -> int:
+def take_lock(path: Path, shared: bool = False) -> int:
     """Takes a lock until the answered handle is closed. It is the kernel's: it goes when the process does.
 
     Raises:
-        BlockingIOError: Somebody else has it.
+        BlockingIOError: Somebody else has it; a shared one, who has not a shared one.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
         raise

@@ -17,8 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from faceloom.pipeline.card import dataset_card
-from faceloom.pipeline.commit import Shard, link_or_copy
-from faceloom.pipeline.durable import files_under, sha256_of, sync_folder, write_atomically
+from faceloom.pipeline.commit import Shard
+from faceloom.pipeline.durable import (
+    files_under,
+    link_or_copy,
+    sha256_of,
+    sync_folder,
+    write_atomically,
+)
 from faceloom.pipeline.folder import DATASET, RECIPE, BuildFolder
 from faceloom.pipeline.latents import merge_latents
 from faceloom.pipeline.manifest import LATENTS

@@ -1,6 +1,7 @@
 """The folder of one build: is it ours, whose is it now, and what was it begun with.
 
-The dataset lies in the folder itself, the working state in `.build/`. Both belong to one run at a time.
+The dataset lies in the folder itself, the working state in `.build/`. Both belong to one run at a time, or to
+any number of workers that add shards and touch nothing else.
 """
 
 import json
@@ -10,13 +11,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceloom.pipeline.durable import take_lock, write_atomically
-from faceloom.pipeline.recipe import Recipe
+from faceloom.pipeline.durable import take_lock, write_once
+from faceloom.pipeline.plan import shard_count
+from faceloom.pipeline.recipe import Recipe, differences
 from faceloom.runtime.errors import UsageError
 
 STATE = ".build"
 DATASET = "dataset.json"
 RECIPE = "recipe.json"
+
+
+class FolderInUse(UsageError):
+    """Somebody else holds the folder; they will let go of it."""
+
+
+class CannotWrite(UsageError):
+    """The folder cannot be written.
+
+    Args:
+        output: The folder.
+        cause: What the system said.
+    """
+
+    def __init__(self, output: Path, cause: OSError) -> None:
+        super().__init__(f"cannot write to {output}: {cause.strerror}")
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -51,22 +70,24 @@ class BuildFolder:
             )
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the folder.
+    def lock(self, shared: bool = False) -> Iterator[None]:
+        """Holds the folder, alone or with others who share it.
 
         Raises:
-            UsageError: Another run holds it, or the folder cannot be written.
+            FolderInUse: Another run holds it.
+            CannotWrite: The folder cannot be written.
         """
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            lock = take_lock(self.state / "lock")
+            lock = take_lock(self.state / "lock", shared)
         except BlockingIOError:
-            raise UsageError(f"another run is working on {self.output}") from None
+            raise FolderInUse(f"another run is working on {self.output}") from None
         except OSError as error:
-            raise UsageError(f"cannot write to {self.output}: {error.strerror}") from None
+            raise CannotWrite(self.output, error) from None
         try:
-            for left_behind in self.state.glob(".new-*"):
-                left_behind.unlink()
+            if not shared:
+                for left_behind in self.state.glob(".new-*"):
+                    left_behind.unlink()
             yield
         finally:
             os.close(lock)
@@ -102,7 +123,28 @@ class BuildFolder:
                 f"{self.output / RECIPE} cannot be used ({error}); choose another output folder"
             ) from None
 
-    def write_plan(self, plan: RecordedPlan) -> None:
-        """Records what the build is begun with."""
+    def take_up(self, recipe: Recipe, shards: int | None) -> RecordedPlan:
+        """The plan that is recorded here; a new one where there is none. Many may do it at once.
+
+        Args:
+            recipe: What the build is made by now.
+            shards: As in `run.Options`; only for a new plan.
+
+        Raises:
+            UsageError: The build here is of another recipe, or cannot be read.
+        """
+        if self.read_plan() is None and self.read_finished_recipe() in (None, recipe):
+            self._record(RecordedPlan(recipe, shard_count(recipe.spec, shards)))
+        plan = self.read_plan()
+        begun_with = plan.recipe if plan else self.read_finished_recipe()
+        changes = differences(begun_with, recipe) if begun_with else []
+        if plan is None or changes:
+            raise UsageError(
+                f"{self.output} holds a build of another recipe ({'; '.join(changes)});"
+                " give what it was begun with, or choose another output folder"
+            )
+        return plan
+
+    def _record(self, plan: RecordedPlan) -> None:
         data = {"recipe": plan.recipe.to_json(), "shards": plan.shards}
-        write_atomically(self._plan, json.dumps(data, indent=1).encode() + b"\n")
+        write_once(self._plan, json.dumps(data, indent=1).encode() + b"\n")

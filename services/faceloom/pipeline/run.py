@@ -1,28 +1,26 @@
 """Runs a build from where it stands to the finished dataset, for the command line and the service alike."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceloom.client import Faceloom
-from faceloom.pipeline.calls import Patience, PatientService
-from faceloom.pipeline.cancellation import first_cause, to_end
-from faceloom.pipeline.commit import Shard, ShardStore, generation_of
+from faceloom.pipeline.calls import Patience
+from faceloom.pipeline.cancellation import one_cause, to_end
+from faceloom.pipeline.commit import Shard, ShardStore
 from faceloom.pipeline.finalize import Summary, finalize, read_summary, reopen
 from faceloom.pipeline.folder import BuildFolder, RecordedPlan
-from faceloom.pipeline.plan import Block, block, shard_blocks, shard_count
+from faceloom.pipeline.making import ShardMaker
+from faceloom.pipeline.plan import shard_blocks, shard_count
 from faceloom.pipeline.probe import probe
 from faceloom.pipeline.progress import Phase, Progress, Tally
-from faceloom.pipeline.recipe import Recipe, differences
-from faceloom.pipeline.shard import OpenShard, commit_again, retry_failed
+from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.stages import SERVICES, Stages
+from faceloom.pipeline.stages import SERVICES, Stages, patient_services
 from faceloom.pipeline.standing import finished
 from faceloom.pipeline.stopwatch import Stopwatch
 from faceloom.pipeline.verify import dataset_faults
-from faceloom.runtime.errors import FailedPrecondition, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -80,16 +78,8 @@ async def run_build(
     """
     folder = BuildFolder(output)
     folder.check()
-    with folder.lock():
-        try:
-            return await _Run(spec, folder, faceloom, options, on_progress).run()
-        except BaseException as error:
-            cause = first_cause(error)
-            if isinstance(cause, OSError):
-                raise FailedPrecondition(
-                    f"cannot write to {output}: {cause.strerror}", reason="CANNOT_WRITE"
-                ) from cause
-            raise cause from None
+    with folder.lock(), one_cause(output):
+        return await _Run(spec, folder, faceloom, options, on_progress).run()
 
 
 class _Run:
@@ -113,10 +103,7 @@ class _Run:
 
     async def run(self) -> Result:
         jobs = self._options.jobs
-        services = {
-            name: PatientService(name, jobs, self._options.patience, self._stopwatch)
-            for name in SERVICES
-        }
+        services = patient_services(jobs, self._options.patience, self._stopwatch)
         self._tally.enter(Phase.PREPARING)
         found = await probe(self._spec, self._faceloom, services)
         recipe = found.recipe
@@ -124,19 +111,23 @@ class _Run:
         finished = await to_end(self._finished, recipe)
         if finished is not None:
             return self._result(finished)
-        plan = self._take_up(recipe)
+        plan = self._folder.take_up(recipe, self._options.shards)
+        if self._options.shards and plan.shards != shard_count(self._spec, self._options.shards):
+            self._note(f"this build was begun with {plan.shards} shards and keeps them")
         store = ShardStore(self._folder.shards, recipe)
         store.clean()
         self._tally.shards = plan.shards
         stages = Stages(found, self._faceloom, services, self._stopwatch)
+        maker = ShardMaker(plan, store, stages, self._stopwatch, self._tally.judged, self._count)
         try:
             await self._find_committed(store, plan)
             self._tally.enter(Phase.RUNNING)
-            await self._make_missing(store, plan, stages)
+            missing = (index for index in range(plan.shards) if index not in self._shards)
+            await maker.make(missing, jobs)
             if self._options.retry_failed:
-                await self._retry_failed(store, stages)
+                await self._retry_failed(maker)
         finally:
-            store.clean()
+            store.discard()
         self._tally.enter(Phase.FINALIZING)
         with self._stopwatch("finalize"):
             shards = [self._shards[index] for index in range(plan.shards)]
@@ -160,71 +151,24 @@ class _Run:
             return None
         return None if dataset_faults(self._folder.output) else summary
 
-    def _take_up(self, recipe: Recipe) -> RecordedPlan:
-        """The plan that is recorded here, or a new one."""
-        wanted = shard_count(self._spec, self._options.shards)
-        plan = self._folder.read_plan()
-        begun_with = plan.recipe if plan else self._folder.read_finished_recipe()
-        if begun_with and (changes := differences(begun_with, recipe)):
-            raise UsageError(
-                f"{self._folder.output} holds a build of another recipe ({'; '.join(changes)});"
-                " give what it was begun with, or choose another output folder"
-            )
-        if plan is None:
-            plan = RecordedPlan(recipe, wanted)
-            self._folder.write_plan(plan)
-        elif self._options.shards is not None and plan.shards != wanted:
-            self._note(f"this build was begun with {plan.shards} shards and keeps them")
-        return plan
-
     def _note(self, text: str) -> None:
         log.warning(text)
         self._tally.notes += (text,)
 
     async def _find_committed(self, store: ShardStore, plan: RecordedPlan) -> None:
         for index in range(plan.shards):
-            shard = await to_end(store.find, index, shard_blocks(self._spec, plan.shards, index))
+            shard = await to_end(
+                store.find_only, index, shard_blocks(self._spec, plan.shards, index)
+            )
             if shard is not None:
                 self._shards[index] = shard
         self._tally.found(shard.manifest for shard in self._shards.values())
 
-    async def _make_missing(self, store: ShardStore, plan: RecordedPlan, stages: Stages) -> None:
-        """All blocks of all shards that do not count yet, `jobs` at a time, in order."""
-        work = self._blocks_to_make(store, plan)
-
-        async def take_blocks() -> None:
-            for shard, planned in work:
-                made = await stages.make_block(
-                    planned, lambda batch: self._tally.judged(batch.outcomes)
-                )
-                with self._stopwatch("commit"):
-                    await to_end(shard.write, made)
-                    if shard.complete(planned.index, made):
-                        self._count(await to_end(shard.commit))
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.jobs):
-                group.create_task(take_blocks())
-
-    def _blocks_to_make(
-        self, store: ShardStore, plan: RecordedPlan
-    ) -> Iterator[tuple[OpenShard, Block]]:
-        for index in range(plan.shards):
-            if index not in self._shards:
-                blocks = shard_blocks(self._spec, plan.shards, index)
-                shard = OpenShard(store, index, blocks)
-                for number in blocks:
-                    yield shard, block(self._spec, number)
-
-    async def _retry_failed(self, store: ShardStore, stages: Stages) -> None:
+    async def _retry_failed(self, maker: ShardMaker) -> None:
         for shard in list(self._shards.values()):
             if shard.manifest.failed:
                 reopen(self._folder)
-                outcomes, made = await retry_failed(self._spec, stages, shard)
-                generation = generation_of(shard.folder) + 1
-                with self._stopwatch("commit"):
-                    again = await to_end(commit_again, store, shard, outcomes, made, generation)
-                self._count(again)
+                await maker.make_failed_again(shard)
 
     def _count(self, shard: Shard) -> None:
         self._shards[shard.manifest.index] = shard

@@ -1,4 +1,4 @@
-"""`faceloom.pipeline.v1.PipelineService`: checks requests and translates between the API and the executor.
+"""`faceloom.pipeline.v1.PipelineService`: checks requests and translates between the API and the builds.
 
 It raises `ServiceError`s; the server's interceptor makes status of them.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from faceloom.pipeline.builds import Build, Order
-from faceloom.pipeline.executors.local import LocalExecutor
+from faceloom.pipeline.registry import Builds
 from faceloom.pipeline.run import DEFAULT_JOBS
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
@@ -31,22 +31,22 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class PipelineServicer(pipeline_pb2_grpc.PipelineServiceServicer):
-    """The API over one executor."""
+    """The API over the builds of one service."""
 
-    def __init__(self, executor: LocalExecutor) -> None:
-        self._executor = executor
+    def __init__(self, builds: Builds) -> None:
+        self._builds = builds
 
     async def CreateBuild(  # noqa: N802 - gRPC's names
         self, request: pb.CreateBuildRequest, context: Any
     ) -> pb.CreateBuildResponse:
         """Starts a build, or takes one up."""
-        return pb.CreateBuildResponse(build=to_proto(self._executor.create(order_of(request))))
+        return pb.CreateBuildResponse(build=to_proto(self._builds.create(order_of(request))))
 
     async def GetBuild(  # noqa: N802
         self, request: pb.GetBuildRequest, context: Any
     ) -> pb.GetBuildResponse:
         """Reads one build."""
-        return pb.GetBuildResponse(build=to_proto(self._executor.get(request.id)))
+        return pb.GetBuildResponse(build=to_proto(self._builds.get(request.id)))
 
     async def ListBuilds(  # noqa: N802
         self, request: pb.ListBuildsRequest, context: Any
@@ -55,7 +55,7 @@ class PipelineServicer(pipeline_pb2_grpc.PipelineServiceServicer):
         if request.page_size > MAX_PAGE:
             raise InvalidArgument(f"page_size is at most {MAX_PAGE}", field="page_size")
         size = request.page_size or DEFAULT_PAGE
-        builds = self._executor.newest_first()
+        builds = self._builds.newest_first()
         if request.page_token:
             last = _read_token(request.page_token)
             builds = [build for build in builds if build.age < last]
@@ -68,20 +68,20 @@ class PipelineServicer(pipeline_pb2_grpc.PipelineServiceServicer):
         self, request: pb.WatchBuildRequest, context: Any
     ) -> AsyncIterator[pb.WatchBuildResponse]:
         """Sends the build whenever it changed, until it has ended."""
-        async for build in self._executor.watch(request.id):
+        async for build in self._builds.watch(request.id):
             yield pb.WatchBuildResponse(build=to_proto(build))
 
     async def CancelBuild(  # noqa: N802
         self, request: pb.CancelBuildRequest, context: Any
     ) -> pb.CancelBuildResponse:
         """Stops a build."""
-        return pb.CancelBuildResponse(build=to_proto(await self._executor.cancel(request.id)))
+        return pb.CancelBuildResponse(build=to_proto(await self._builds.cancel(request.id)))
 
     async def DeleteBuild(  # noqa: N802
         self, request: pb.DeleteBuildRequest, context: Any
     ) -> pb.DeleteBuildResponse:
         """Forgets a build."""
-        await self._executor.delete(request.id, request.delete_files)
+        await self._builds.delete(request.id, request.delete_files)
         return pb.DeleteBuildResponse()
 
 

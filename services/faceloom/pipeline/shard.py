@@ -73,7 +73,7 @@ async def retry_failed(
 
 
 def commit_again(
-    store: ShardStore, shard: Shard, outcomes: Sequence[Outcome], made: Batch, generation: int
+    store: ShardStore, shard: Shard, outcomes: Sequence[Outcome], made: Batch
 ) -> Shard:
     """Commits the next generation of a shard: old files as they are, new ones beside them."""
     old = load_file(shard.folder / LATENTS)
@@ -92,7 +92,7 @@ def commit_again(
             else:
                 draft.take_over(path, shard)
     draft.write(LATENTS, _pack({outcome.ordinal: latents[outcome.ordinal] for outcome in kept}))
-    return store.commit(draft, shard.manifest.blocks, outcomes, generation)
+    return store.commit(draft, shard.manifest.blocks, outcomes)
 
 
 def _with_attempts(outcomes: Sequence[Outcome], before: Sequence[Failed]) -> list[Outcome]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from faceloom.client import Faceloom
-from faceloom.pipeline.calls import PatientService, Refused
+from faceloom.pipeline.calls import Patience, PatientService, Refused
 from faceloom.pipeline.outcomes import Accepted, Face, Failed, Outcome, Rejected
 from faceloom.pipeline.plan import BLOCK, Block
 from faceloom.pipeline.png import Pixels, encode_png
@@ -33,6 +33,13 @@ class Batch:
 
     outcomes: list[Outcome]
     faces: list[Face]
+
+
+def patient_services(
+    in_flight: int, patience: Patience, stopwatch: Stopwatch
+) -> dict[str, PatientService]:
+    """How each service is called, by name."""
+    return {name: PatientService(name, in_flight, patience, stopwatch) for name in SERVICES}
 
 
 class Stages:

@@ -1,9 +1,10 @@
 """Where a build stands, read from its folder alone, without asking whoever runs it."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from faceloom.pipeline.commit import generations
+from faceloom.pipeline.commit import newest_generations
 from faceloom.pipeline.finalize import Summary, read_summary
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.manifest import MANIFEST, Manifest
@@ -27,21 +28,38 @@ def read_standing(output: Path) -> tuple[Progress, Summary | None]:
         progress = replace(progress, shards=plan.shards, recipe_digest=plan.recipe.digest)
     if summary is not None:
         return finished(replace(progress, shards_committed=progress.shards), summary), summary
-    for index in range(progress.shards):
-        for shard in generations(folder.shards, index)[:1]:
-            try:
-                counts = counts_of(Manifest.from_bytes((shard / MANIFEST).read_bytes()))
-            except (OSError, ValueError):
-                continue
-            progress = replace(
-                progress,
-                planned=progress.planned + counts["planned"],
-                accepted=progress.accepted + counts["accepted"],
-                rejected=progress.rejected + counts["rejected"],
-                failed=progress.failed + counts["failed"],
-                shards_committed=progress.shards_committed + 1,
-            )
-    return replace(progress, processed=progress.planned, kept=progress.accepted), None
+    return Committed(folder).add_to(progress), None
+
+
+class Committed:
+    """Counts the shards that others commit; every manifest is read once."""
+
+    def __init__(self, folder: BuildFolder) -> None:
+        self._shards = folder.shards
+        self._counts: dict[int, Counter[str]] = {}
+        self._read: set[Path] = set()
+
+    def add_to(self, progress: Progress) -> Progress:
+        """The progress with what is committed by now."""
+        for index, shard in newest_generations(self._shards).items():
+            if shard not in self._read:
+                try:
+                    manifest = Manifest.from_bytes((shard / MANIFEST).read_bytes())
+                except (OSError, ValueError):
+                    continue
+                self._counts[index] = counts_of(manifest)
+                self._read.add(shard)
+        totals = sum(self._counts.values(), Counter())
+        return replace(
+            progress,
+            planned=totals["planned"],
+            accepted=totals["accepted"],
+            rejected=totals["rejected"],
+            failed=totals["failed"],
+            processed=totals["planned"],
+            kept=totals["accepted"],
+            shards_committed=len(self._counts),
+        )
 
 
 def finished(progress: Progress, summary: Summary) -> Progress:

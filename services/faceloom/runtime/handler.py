@@ -8,20 +8,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import Message
 
 from faceloom.common.v1 import model_pb2
 from faceloom.runtime.errors import TOO_MANY_ITEMS, FailedPrecondition, InvalidArgument
 from faceloom.runtime.service import Service
 
+# Fronts come here for the names of things and run without numpy.
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 Req = TypeVar("Req", bound=Message)
 S = TypeVar("S")
 Out = TypeVar("Out")
-Floats: TypeAlias = npt.NDArray[np.float32]
+Floats: TypeAlias = "npt.NDArray[np.float32]"
 
 
 @dataclass(frozen=True)

@@ -1,248 +1,37 @@
-"""Runs builds inside the pipeline service's own process."""
+"""Makes builds inside the pipeline service's own process."""
 
 import asyncio
-import logging
-import time
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from faceloom.client import Faceloom
-from faceloom.pipeline.builds import Build, BuildIndex, End, Order, Record, State
+from faceloom.pipeline.builds import Order
 from faceloom.pipeline.calls import Patience
-from faceloom.pipeline.finalize import remove
-from faceloom.pipeline.folder import BuildFolder
-from faceloom.pipeline.progress import Phase, Progress
-from faceloom.pipeline.run import Options, run_build
-from faceloom.pipeline.standing import read_standing
-from faceloom.runtime.errors import (
-    Conflict,
-    FaceloomError,
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    Unavailable,
-    UsageError,
-)
-
-log = logging.getLogger(__name__)
+from faceloom.pipeline.progress import Progress
+from faceloom.pipeline.run import Options, Result, run_build
 
 CONCURRENT_BUILDS = 2
 
 
+@dataclass(frozen=True)
 class LocalExecutor:
-    """The builds of one service.
+    """See `Executor`.
 
     Args:
-        index: What it remembers.
         faceloom: The model services.
         patience: How long builds wait for those.
-        concurrent: Builds that run at the same time; others wait their turn.
+        turns: As many builds run at the same time; others wait.
     """
 
-    def __init__(
-        self,
-        index: BuildIndex,
-        faceloom: Faceloom,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
-        concurrent: int = CONCURRENT_BUILDS,
-    ) -> None:
-        self._index = index
-        self._faceloom = faceloom
-        self._patience = patience
-        self._turns = asyncio.Semaphore(concurrent)
-        self._builds: dict[str, Build] = {}
-        self._stopping = False
+    faceloom: Faceloom
+    patience: Patience = field(default_factory=Patience)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_BUILDS))
 
-    async def start(self) -> None:
-        """Takes up every build that had not ended when the service did, oldest first.
+    async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Result:
+        """Makes everything here."""
+        options = Options(order.jobs, order.shards, order.retry_failed, self.patience)
+        async with self.turns:
+            return await run_build(order.spec, order.output, self.faceloom, options, on_progress)
 
-        Raises:
-            UsageError: Another service uses the index.
-        """
-        records = await asyncio.to_thread(self._index.open)
-        for record in sorted(records, key=lambda record: record.create_time_ns):
-            progress, summary = await asyncio.to_thread(read_standing, record.order.output)
-            build = Build(record, progress, summary.dataset_digest if summary else "")
-            self._builds[build.id] = build
-            if record.end is None and record.cancelled:
-                self._end(build, State.CANCELLED)
-            elif record.end is None:
-                build.progress = replace(progress, phase=Phase.PREPARING)
-                self._begin(build)
-
-    async def stop(self) -> None:
-        """Stops working. Builds that have not ended go on when the service is started again."""
-        self._stopping = True
-        for build in self._builds.values():
-            build.tell()
-        tasks = [build.task for build in self._builds.values() if build.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._index.close()
-
-    def create(self, order: Order) -> Build:
-        """Starts a build, answers with the one this request made before, or takes that one up again.
-
-        A build that is at work on the same thing is the answer, too, whoever asked for it.
-
-        Raises:
-            Conflict: The request_id was used for something else.
-            FailedPrecondition: The output belongs to another build.
-            InvalidArgument: The output cannot be used.
-            Unavailable: The service is stopping.
-        """
-        self._check_running()
-        known = self._builds.get(order.build_id)
-        if known is None:
-            at_work = self._at_work_on(order.output)
-            if at_work and _same_work(at_work.record.order, order):
-                return at_work
-            self._check_output(order)
-            known = Build(Record(order, time.time_ns()), Progress())
-            self._builds[known.id] = known
-        elif known.record.order != order:
-            raise Conflict(f"request_id {order.request_id!r} was used for another build")
-        elif known.state in (State.FAILED, State.CANCELLED):
-            self._check_output(order)
-            known.record = known.record.taken_up()
-            known.progress = replace(known.progress, phase=Phase.PREPARING)
-        else:
-            return known
-        self._index.put(known.record)
-        self._begin(known)
-        return known
-
-    def get(self, build_id: str) -> Build:
-        """The build of that id.
-
-        Raises:
-            NotFound: There is none.
-        """
-        try:
-            return self._builds[build_id]
-        except KeyError:
-            raise NotFound(f"there is no build {build_id!r}", field="id") from None
-
-    def newest_first(self) -> list[Build]:
-        """All builds."""
-        return sorted(self._builds.values(), key=lambda build: build.age, reverse=True)
-
-    async def watch(self, build_id: str) -> AsyncIterator[Build]:
-        """The build at once, then whenever it changed, until it has ended.
-
-        Raises:
-            NotFound: There is no such build.
-            Unavailable: The service is stopping; the next one goes on with the build.
-        """
-        build = self.get(build_id)
-        while True:
-            if build.record.end is None:
-                self._check_running()
-            changed = build.changed
-            yield build
-            if build.record.end is not None and changed is build.changed:
-                return
-            await changed.wait()
-
-    async def cancel(self, build_id: str) -> Build:
-        """Stops a build; one that has ended stays as it is."""
-        build = self.get(build_id)
-        if build.record.end is None and build.task is not None:
-            build.record = replace(build.record, cancelled=True)
-            self._index.put(build.record)
-            build.task.cancel()
-            await asyncio.wait([build.task])
-        return build
-
-    async def delete(self, build_id: str, delete_files: bool) -> None:
-        """Forgets an ended build, and its files if asked to.
-
-        Raises:
-            FailedPrecondition: It runs, or its files are another build's that runs.
-        """
-        build = self.get(build_id)
-        if build.record.end is None:
-            raise FailedPrecondition("the build runs; cancel it first", reason="BUILD_RUNS")
-        if delete_files and build.output.exists():
-            self._check_free(build.output)
-            try:
-                await asyncio.to_thread(remove, BuildFolder(build.output))
-            except UsageError as error:
-                raise FailedPrecondition(str(error), reason="CANNOT_DELETE") from None
-        self._index.remove(build_id)
-        del self._builds[build_id]
-
-    def _check_running(self) -> None:
-        if self._stopping:
-            raise Unavailable("the pipeline service is stopping; come back to the next one")
-
-    def _check_output(self, order: Order) -> None:
-        self._check_free(order.output)
-        folder = BuildFolder(order.output)
-        try:
-            folder.check()
-            plan = folder.read_plan()
-            order.output.mkdir(parents=True, exist_ok=True)
-        except UsageError as error:
-            raise InvalidArgument(str(error), field="output") from None
-        except OSError as error:
-            raise InvalidArgument(
-                f"cannot write to {order.output}: {error.strerror}", field="output"
-            ) from None
-        if plan is not None and plan.recipe.spec != order.spec:
-            raise FailedPrecondition(
-                f"{order.output} holds a build of {plan.recipe.spec}", reason="OTHER_RECIPE"
-            )
-
-    def _check_free(self, output: Path) -> None:
-        if at_work := self._at_work_on(output):
-            raise FailedPrecondition(
-                f"build {at_work.id} is working on {output}", reason="OUTPUT_IN_USE"
-            )
-
-    def _at_work_on(self, output: Path) -> Build | None:
-        for build in self._builds.values():
-            if build.record.end is None and build.output == output:
-                return build
-        return None
-
-    def _begin(self, build: Build) -> None:
-        build.task = asyncio.create_task(self._execute(build), name=f"build {build.id}")
-
-    async def _execute(self, build: Build) -> None:
-        order = build.record.order
-        options = Options(order.jobs, order.shards, order.retry_failed, self._patience)
-
-        def follow(progress: Progress) -> None:
-            build.progress = progress
-            build.tell()
-
-        try:
-            async with self._turns:
-                result = await run_build(order.spec, order.output, self._faceloom, options, follow)
-            build.dataset_digest = result.summary.dataset_digest
-            build.progress = result.progress
-            self._end(build, State.SUCCEEDED)
-        except asyncio.CancelledError:
-            if not build.record.cancelled:
-                raise
-            self._end(build, State.CANCELLED)
-        except FaceloomError as error:
-            self._end(build, State.FAILED, str(error))
-        except Exception as bug:
-            error_id = uuid.uuid4().hex[:12]
-            log.error("build failed", exc_info=bug, extra={"error_id": error_id})
-            self._end(build, State.FAILED, f"internal error {error_id}; see the service's log")
-
-    def _end(self, build: Build, state: State, error: str = "") -> None:
-        build.record = replace(build.record, end=End(state, error, time.time_ns()))
-        self._index.put(build.record)
-        log.info("build ended", extra={"build": build.id, "state": state.value, "cause": error})
-        build.tell()
-
-
-def _same_work(one: Order, other: Order) -> bool:
-    return (one.spec, one.retry_failed) == (other.spec, other.retry_failed)
+    async def withdraw(self, order: Order) -> None:
+        """Nothing goes on elsewhere."""

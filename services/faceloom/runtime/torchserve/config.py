@@ -19,6 +19,10 @@ class Ports:
     grpc_management: int = 7071
     workers: int = 9000
 
+    def moved(self, offset: int) -> "Ports":
+        """All of them moved by that much, so that several can run side by side."""
+        return Ports(**{name: port + offset for name, port in vars(self).items()})
+
 
 def render_properties(services: Iterable[Service], store: Path, ports: Ports) -> str:
     """config.properties for a TorchServe that holds these services and nobody outside can reach."""

@@ -1,0 +1,81 @@
+"""Renders the manifests that depend on `service.toml` files and on the tiny models: `make manifests`.
+
+With --check it writes nothing and fails when a file is not what it would write.
+"""
+
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+from string import Template
+
+from faceloom.runtime.service import Service, services
+from faceloom.store.package import package_profile
+
+DEPLOY = Path(__file__).parent
+# From the deletion of a pod until no client sends calls to it; the front's preStop hook sleeps so long.
+_FORGET_SECONDS = 5
+# For the engine to stop when the front has.
+_STOP_SECONDS = 25
+
+# One file per service, or one file for all.
+_TEMPLATES = {
+    "model-service.yaml": "base/{name}/model-service.yaml",
+    "budget.yaml": "components/pdb/budgets.yaml",
+    "scaled-object.yaml": "components/keda/scaled-objects.yaml",
+    "exec-probes.yaml": "overlays/ci/exec-probes.yaml",
+}
+
+
+def grace_seconds(service: Service) -> int:
+    """How long a pod of the service may take to end: no call that was let in is lost."""
+    return _FORGET_SECONDS + int(service.max_seconds) + _STOP_SECONDS
+
+
+def rendered() -> dict[Path, str]:
+    """Every rendered file with its content."""
+    parts: dict[Path, list[str]] = {}
+    for source, target in _TEMPLATES.items():
+        template = Template((DEPLOY / "templates" / source).read_text())
+        for name, service in services().items():
+            text = template.safe_substitute(
+                name=name,
+                service=service.service,
+                max_seconds=int(service.max_seconds),
+                drain=grace_seconds(service) - _STOP_SECONDS,
+                grace=grace_seconds(service),
+            )
+            first = f"# Rendered from templates/{source} by make manifests.\n"
+            parts.setdefault(DEPLOY / target.format(name=name), [first]).append(text)
+    files = {path: texts[0] + "---\n".join(texts[1:]) for path, texts in parts.items()}
+    files[DEPLOY / "base/archives/SHA256SUMS"] = _tiny_sums()
+    return files
+
+
+def _tiny_sums() -> str:
+    """The digests of the tiny profile's archives, as sha256sum prints them."""
+    with tempfile.TemporaryDirectory() as folder:
+        archives = sorted(package_profile("tiny", Path(folder)))
+        return "".join(
+            f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n"
+            for archive in archives
+        )
+
+
+def main() -> int:
+    """Writes the files, or with --check names those that differ."""
+    stale = [
+        path for path, text in rendered().items() if not path.is_file() or path.read_text() != text
+    ]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(DEPLOY.parent)} is stale: make manifests", file=sys.stderr)
+        return int(bool(stale))
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rendered()[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`faceloom serve-engine`: the TorchServe of one service, as a container runs it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faceloom.runtime.errors import UsageError
+from faceloom.runtime.service import service
+from faceloom.runtime.torchserve.config import Ports
+from faceloom.runtime.torchserve.process import torchserve_command
+
+
+def serve_engine(
+    name: Annotated[str, typer.Argument(help="A model service.")],
+    archives: Annotated[
+        Path, typer.Option(envvar="FACELOOM_ARCHIVES", help="Folder with its NAME.mar.")
+    ],
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--dir", help="What TorchServe writes; emptied first. Keep the path short: sockets."
+        ),
+    ] = Path("/tmp/torchserve"),
+    port_offset: Annotated[
+        int, typer.Option(envvar="FACELOOM_PORT_OFFSET", help="Moves every port by this much.")
+    ] = 0,
+) -> None:
+    """Run TorchServe with one service's archive, on loopback. This process becomes TorchServe.
+
+    Example: [bold]faceloom serve-engine generator --archives /models[/bold]
+    """
+    archive = archives / f"{name}.mar"
+    if not archive.is_file():
+        raise UsageError(f"{archive} is not there; faceloom models package makes it")
+    command, environment = torchserve_command(
+        [service(name)], archives, folder, Ports().moved(port_offset)
+    )
+    os.chdir(folder)
+    os.execve(command[0], command, environment)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(serve_engine)

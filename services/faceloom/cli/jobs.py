@@ -1,0 +1,182 @@
+"""`faceloom jobs`: builds that many workers make together."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faceloom.cli.options import AsJson, print_result
+from faceloom.client import Faceloom
+from faceloom.pipeline.run import DEFAULT_JOBS
+from faceloom.pipeline.sizing import Fleet, Rate, Rates, Sizing, size
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.worker import STOPPED, Assignment, Misconfigured, exit_code, work
+from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.logs import log_json
+from faceloom.runtime.server import until_stopped
+
+app = typer.Typer(no_args_is_help=True, help="Make a dataset with many workers.")
+
+# What is under way when a worker is told to stop may take so long to end.
+_STOP_SECONDS = 5.0
+
+Candidates = Annotated[int | None, typer.Option(help="Generate exactly this many faces.")]
+Accepted = Annotated[
+    int | None, typer.Option(help="Generate until exactly this many are accepted.")
+]
+Shards = Annotated[int | None, typer.Option(help="How many shards to commit in.", min=1)]
+
+
+@app.command("work")
+def work_command(
+    output: Annotated[Path, typer.Option(help="Folder of the dataset, shared by all workers.")],
+    index: Annotated[
+        int | None,
+        typer.Option(envvar="JOB_COMPLETION_INDEX", help="Which shard; a Job's pods know theirs."),
+    ] = None,
+    candidates: Candidates = None,
+    accepted: Accepted = None,
+    seed: Annotated[int, typer.Option(help="Which stream of seeds, 0 to 2^32 - 1.")] = 0,
+    psi: Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")] = 0.7,
+    shards: Shards = None,
+    jobs: Annotated[
+        int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
+    ] = DEFAULT_JOBS,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Make the shard's failed candidates again.")
+    ] = False,
+    finalize: Annotated[
+        bool, typer.Option(help="Put the dataset together when no shard is missing any more.")
+    ] = False,
+) -> None:
+    """Make and commit one shard: of the build in the folder, or of one that is begun now with --candidates.
+
+    Exit code 0: the shard is committed; 65: it can never be; 78: no worker started like this can do
+    anything; 143: told to stop; 1: anything else, worth another try.
+
+    Example: [bold]faceloom jobs work --output faces --candidates 1000 --shards 4 --index 0 --finalize[/bold]
+    """
+    log_json()
+    try:
+        assignment = Assignment(
+            output.resolve(),
+            _given(index),
+            _spec(candidates, accepted, seed, psi),
+            shards,
+            jobs,
+            retry_failed,
+            finalize,
+        )
+        asyncio.run(_until_told_to_stop(_work(assignment)))
+    except FaceloomError as error:
+        typer.echo(f"faceloom: {error}", err=True)
+        raise typer.Exit(exit_code(error)) from None
+
+
+def _given(index: int | None) -> int:
+    if index is None:
+        raise Misconfigured("set JOB_COMPLETION_INDEX, as an Indexed Job does, or give --index")
+    return index
+
+
+def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -> BuildSpec | None:
+    if candidates is None and accepted is None:
+        return None
+    try:
+        return BuildSpec(candidates, accepted, seed, psi)
+    except FaceloomError as error:
+        raise Misconfigured(str(error)) from None
+
+
+async def _work(assignment: Assignment) -> None:
+    async with Faceloom.connect() as faceloom:
+        await work(assignment, faceloom)
+
+
+async def _until_told_to_stop(working: Coroutine[Any, Any, None]) -> None:
+    """Ends the process with 143 on SIGTERM: a Job would count 0 as done."""
+    worker = asyncio.create_task(working)
+    stopping = asyncio.create_task(until_stopped())
+    await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not worker.done():
+        worker.cancel()
+        await asyncio.wait({worker}, timeout=_STOP_SECONDS)
+        # A thread may still be at files. It may be killed at any moment, so also at this one.
+        os._exit(STOPPED)
+    stopping.cancel()
+    await worker
+
+
+@app.command()
+def plan(
+    nodes: Annotated[int, typer.Option(help="Nodes that serve the models.", min=1)],
+    candidates: Candidates = None,
+    accepted: Accepted = None,
+    shards: Shards = None,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs of a node.", min=0)] = 1,
+    parallelism: Annotated[int, typer.Option(help="Workers at the same time.", min=1)] = 32,
+    poll: Annotated[float, typer.Option(help="Seconds between looks at the Job.", min=0.1)] = 5.0,
+    rate: Annotated[
+        float | None, typer.Option(help="Candidates per second of one node.", min=1e-6)
+    ] = None,
+    accepted_share: Annotated[
+        float | None, typer.Option(help="Of candidates, 0 to 1.", min=1e-6, max=1)
+    ] = None,
+    face_bytes: Annotated[
+        float | None, typer.Option(help="Of an accepted face, pictures and latents.", min=0)
+    ] = None,
+    candidate_bytes: Annotated[
+        float | None, typer.Option(help="Of every candidate, in manifests and lists.", min=0)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a build will take: shards, pods, hours, storage, requests. Measured rates unless given.
+
+    Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --rate 900[/bold]
+    """
+    spec = _spec(candidates, accepted, seed=0, psi=0.7)
+    if spec is None:
+        raise UsageError("give either --candidates N or --accepted N")
+    given = {
+        "candidates_per_second": rate,
+        "accepted_share": accepted_share,
+        "bytes_per_face": face_bytes,
+        "bytes_per_candidate": candidate_bytes,
+    }
+    rates = Rates(
+        **{name: Rate(value, "given") for name, value in given.items() if value is not None}
+    )
+    sizing = size(spec, shards, rates, Fleet(nodes, gpus_per_node, parallelism, poll))
+    print_result(asdict(sizing) | {"rates": asdict(rates)}, as_json, _text(sizing, rates))
+
+
+def _text(sizing: Sizing, rates: Rates) -> str:
+    lines = [
+        ("candidates", f"{sizing.candidates:,}, {sizing.accepted:,} accepted"),
+        (
+            "shards",
+            f"{sizing.shards:,} of {sizing.blocks:,} blocks; one pod each, more if pods die",
+        ),
+        ("pods at once", f"{sizing.pods_at_once:,}"),
+        ("time", f"{sizing.hours:,.1f} h"),
+        ("GPU time", f"{sizing.gpu_hours:,.1f} GPU hours"),
+        ("dataset", f"{sizing.dataset_bytes / 1e9:,.2f} GB, {sizing.dataset_files:,} pictures"),
+        ("store", f"{sizing.protocol_requests:,} requests besides writing the pictures"),
+        ("API server", f"{sizing.api_requests:,} requests of the pipeline service"),
+        ("services", f"{sizing.service_calls:,} calls"),
+        ("", ""),
+        *(
+            (name.replace("_", " "), f"{one['value']:g}  ({one['source']})")
+            for name, one in asdict(rates).items()
+        ),
+    ]
+    return "\n".join(f"{name:<24}{value}".rstrip() for name, value in lines)
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="jobs")

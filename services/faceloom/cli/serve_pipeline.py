@@ -1,0 +1,48 @@
+"""The pipeline service's process, for `faceloom serve pipeline`."""
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from faceloom.client import Faceloom
+from faceloom.pipeline.builds import BuildIndex
+from faceloom.pipeline.executors.executor import Executor
+from faceloom.pipeline.executors.local import LocalExecutor
+from faceloom.pipeline.registry import Builds
+from faceloom.pipeline.server import FULL_NAME, PipelineServicer
+from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
+from faceloom.runtime.server import Server, until_stopped
+
+_WATCHERS_GRACE_SECONDS = 1.0
+
+
+async def serve_pipeline(
+    listen: str, metrics_port: int | None, state: Path, kubernetes: bool
+) -> None:
+    """Serves until the process is asked to stop.
+
+    Raises:
+        UsageError: Builds are to be made in a cluster that cannot be used.
+    """
+    server = Server(FULL_NAME, listen, CollectorRegistry(), metrics_port)
+    async with Faceloom.connect() as faceloom:
+        executor = _in_cluster(faceloom) if kubernetes else LocalExecutor(faceloom)
+        builds = Builds(BuildIndex(state), executor)
+        add_PipelineServiceServicer_to_server(PipelineServicer(builds), server.grpc)
+        await builds.start()
+        await server.start()
+        await server.set_ready(True)
+        await until_stopped()
+        # Builds are taken up by the next process; whoever watches is told to come back.
+        await builds.stop()
+        await server.stop(_WATCHERS_GRACE_SECONDS)
+
+
+def _in_cluster(faceloom: Faceloom) -> Executor:
+    # Not at the top: only clusters need the client library.
+    from faceloom.pipeline.executors.cluster import Cluster
+    from faceloom.pipeline.executors.kubernetes import KubernetesExecutor
+    from faceloom.pipeline.executors.settings import cluster_settings
+
+    settings = cluster_settings()
+    return KubernetesExecutor(settings, Cluster(settings.namespace), faceloom)

@@ -1,0 +1,65 @@
+"""How builds are run in a cluster, from the environment: `FACELOOM_WORKER_IMAGE` and so on."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from faceloom.runtime.errors import UsageError
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class ClusterSettings(BaseSettings):
+    """What an operator decides about workers.
+
+    Args:
+        worker_image: The image that workers run.
+        namespace: Where Jobs are made; the pod's own namespace when empty.
+        queue: A Kueue queue that Jobs wait in; none when empty.
+        data_claim: The PersistentVolumeClaim that holds datasets.
+        data_path: Where that is mounted, in the pipeline's pod and in workers.
+        worker_memory: What a worker is given; with pictures of 1024 pixels a block in flight takes 200 MB.
+        parallelism: Workers at the same time, at most.
+        attempts: How often a shard is tried.
+        deadline_seconds: How long a Job may take.
+        stall_seconds: How long no worker may be running before the build fails with the reason.
+        poll_seconds: How often a Job is looked at.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FACELOOM_")
+
+    worker_image: str = ""
+    namespace: str = ""
+    queue: str = ""
+    data_claim: str = "faceloom-data"
+    data_path: Path = Path("/data")
+    worker_memory: str = "1Gi"
+    parallelism: int = 32
+    attempts: int = 4
+    deadline_seconds: int = 7 * 86_400
+    stall_seconds: float = 600.0
+    poll_seconds: float = 5.0
+
+
+def cluster_settings() -> ClusterSettings:
+    """The settings of this process, with its namespace filled in.
+
+    Raises:
+        UsageError: Something that has no default is missing, or is not what it must be.
+    """
+    try:
+        settings = ClusterSettings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "_".join(map(str, wrong["loc"])).upper()
+        raise UsageError(f"FACELOOM_{name} is {wrong['input']!r}: {wrong['msg']}") from None
+    if not settings.worker_image:
+        raise UsageError("set FACELOOM_WORKER_IMAGE to the image that workers run")
+    if settings.namespace:
+        return settings
+    try:
+        namespace = _OWN_NAMESPACE.read_text().strip()
+    except OSError:
+        raise UsageError("set FACELOOM_NAMESPACE: this process is in no pod") from None
+    return settings.model_copy(update={"namespace": namespace})

@@ -1,0 +1,67 @@
+"""Makes shards of a build that was begun: for a run that makes all, and for a worker that makes one."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from faceloom.pipeline.cancellation import to_end
+from faceloom.pipeline.commit import Shard, ShardStore
+from faceloom.pipeline.folder import RecordedPlan
+from faceloom.pipeline.outcomes import Outcome
+from faceloom.pipeline.plan import Block, block, shard_blocks
+from faceloom.pipeline.shard import OpenShard, commit_again, retry_failed
+from faceloom.pipeline.stages import Stages
+from faceloom.pipeline.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Fills shards and commits them.
+
+    Args:
+        plan: What the build was begun with.
+        store: Where shards come to count.
+        stages: The services.
+        stopwatch: Is told how long committing takes.
+        judged: Hears of candidates as they come through.
+        committed: Hears of every shard that counts now.
+    """
+
+    plan: RecordedPlan
+    store: ShardStore
+    stages: Stages
+    stopwatch: Stopwatch
+    judged: Callable[[Iterable[Outcome]], None]
+    committed: Callable[[Shard], None]
+
+    async def make(self, indexes: Iterable[int], jobs: int) -> None:
+        """All blocks of those shards, `jobs` at a time, in order."""
+        work = self._blocks(indexes)
+
+        async def take_blocks() -> None:
+            for shard, planned in work:
+                made = await self.stages.make_block(
+                    planned, lambda batch: self.judged(batch.outcomes)
+                )
+                with self.stopwatch("commit"):
+                    await to_end(shard.write, made)
+                    if shard.complete(planned.index, made):
+                        self.committed(await to_end(shard.commit))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(jobs):
+                group.create_task(take_blocks())
+
+    async def make_failed_again(self, shard: Shard) -> None:
+        """The candidates of a shard that could not be made get another try."""
+        outcomes, made = await retry_failed(self.plan.recipe.spec, self.stages, shard)
+        with self.stopwatch("commit"):
+            self.committed(await to_end(commit_again, self.store, shard, outcomes, made))
+
+    def _blocks(self, indexes: Iterable[int]) -> Iterator[tuple[OpenShard, Block]]:
+        spec = self.plan.recipe.spec
+        for index in indexes:
+            blocks = shard_blocks(spec, self.plan.shards, index)
+            shard = OpenShard(self.store, index, blocks)
+            for number in blocks:
+                yield shard, block(spec, number)

@@ -1,0 +1,194 @@
+"""One worker of a build that many make together: it makes one shard, commits it, and is done.
+
+Workers share nothing but the build's folder. They hold it together; who puts the dataset together holds it
+alone. A worker may die at any moment, and two may make the same shard: the commit decides.
+"""
+
+import asyncio
+import errno
+import logging
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from faceloom.client import Faceloom
+from faceloom.pipeline.calls import Patience
+from faceloom.pipeline.cancellation import one_cause, to_end
+from faceloom.pipeline.commit import Shard, ShardStore, newest_generations
+from faceloom.pipeline.finalize import read_summary, reopen
+from faceloom.pipeline.folder import BuildFolder, CannotWrite, FolderInUse, RecordedPlan
+from faceloom.pipeline.making import ShardMaker
+from faceloom.pipeline.plan import shard_blocks
+from faceloom.pipeline.probe import Probe, probe
+from faceloom.pipeline.run import DEFAULT_JOBS, Options, run_build
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.stages import SERVICES, Stages, patient_services
+from faceloom.pipeline.stopwatch import Stopwatch
+from faceloom.runtime.errors import FaceloomError, FailedPrecondition, UsageError
+
+log = logging.getLogger(__name__)
+
+# Exit codes, as whoever started the worker reads them.
+FAILED: Final = 1
+DETERMINISTIC: Final = 65
+MISCONFIGURED: Final = 78
+STOPPED: Final = 143
+
+# What a second try would meet again.
+_LASTING = {"MODEL_CHANGED", "TOO_FEW_ACCEPTED", "UNKNOWN_CLASSES"}
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_LOCK_POLL_SECONDS = 0.5
+
+
+class Misconfigured(UsageError):
+    """No worker that is started like this can do anything."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is to do.
+
+    Args:
+        output: The dataset's folder, which all workers of the build see.
+        index: Which shard.
+        spec: What is built; what was recorded in the folder when not given.
+        shards: How many shards a build that is begun now has, as in `run.Options`.
+        jobs: Blocks in flight.
+        retry_failed: Make the failed candidates of the shard again if it is committed already.
+        finalize: Put the dataset together if no shard is missing any more.
+    """
+
+    output: Path
+    index: int
+    spec: BuildSpec | None = None
+    shards: int | None = None
+    jobs: int = DEFAULT_JOBS
+    retry_failed: bool = False
+    finalize: bool = False
+
+
+async def work(
+    assignment: Assignment, faceloom: Faceloom, patience: Patience | None = None
+) -> None:
+    """Returns when the shard is committed, by this worker or by another.
+
+    Cancelling is safe at any moment and removes the draft; so is kill -9, which leaves it.
+
+    Raises:
+        Misconfigured: The assignment cannot be anybody's.
+        UsageError: The folder holds another build, or something else.
+        ServiceError: A service stayed away, changed, or failed everything; the folder cannot be written.
+    """
+    patience = patience or Patience()
+    folder = BuildFolder(assignment.output)
+    folder.check()
+    spec = assignment.spec or _recorded_spec(folder)
+    with one_cause(assignment.output):
+        stopwatch = Stopwatch((*SERVICES, "encode", "commit"))
+        services = patient_services(assignment.jobs, patience, stopwatch)
+        found = await probe(spec, faceloom, services)
+        async with _held(folder):
+            plan = await to_end(_begin, folder, found, assignment)
+            stages = Stages(found, faceloom, services, stopwatch)
+            await _make(assignment, folder, plan, stages, stopwatch)
+        if assignment.finalize and len(newest_generations(folder.shards)) == plan.shards:
+            await _finalize(assignment, spec, plan, faceloom, patience)
+
+
+def exit_code(error: FaceloomError) -> int:
+    """What a worker that ended in this error tells whoever started it."""
+    if isinstance(error, Misconfigured):
+        return MISCONFIGURED
+    if isinstance(error, CannotWrite):
+        return MISCONFIGURED if error.cause.errno in _FORBIDDEN else FAILED
+    if isinstance(error, FailedPrecondition):
+        return DETERMINISTIC if error.reason in _LASTING else FAILED
+    return DETERMINISTIC if isinstance(error, UsageError) else FAILED
+
+
+def _recorded_spec(folder: BuildFolder) -> BuildSpec:
+    plan = folder.read_plan()
+    if plan is None:
+        raise Misconfigured(
+            f"{folder.output} holds no plan; give --candidates N or --accepted N to begin a build,"
+            " or check that the volume is the one the build was begun on"
+        )
+    return plan.recipe.spec
+
+
+def _begin(folder: BuildFolder, found: Probe, assignment: Assignment) -> RecordedPlan:
+    plan = folder.take_up(found.recipe, assignment.shards)
+    if not 0 <= assignment.index < plan.shards:
+        raise Misconfigured(
+            f"there is no shard {assignment.index}: the build has {plan.shards}; start as many workers"
+        )
+    return plan
+
+
+async def _make(
+    assignment: Assignment,
+    folder: BuildFolder,
+    plan: RecordedPlan,
+    stages: Stages,
+    stopwatch: Stopwatch,
+) -> None:
+    store = ShardStore(folder.shards, plan.recipe)
+    blocks = shard_blocks(plan.recipe.spec, plan.shards, assignment.index)
+    maker = ShardMaker(plan, store, stages, stopwatch, lambda outcomes: None, _say_committed)
+    try:
+        shard = await to_end(store.find, assignment.index, blocks)
+        if shard is None:
+            await maker.make([assignment.index], assignment.jobs)
+        elif assignment.retry_failed and shard.manifest.failed:
+            reopen(folder)
+            await maker.make_failed_again(shard)
+        else:
+            _say_committed(shard)
+    finally:
+        store.discard()
+
+
+async def _finalize(
+    assignment: Assignment,
+    spec: BuildSpec,
+    plan: RecordedPlan,
+    faceloom: Faceloom,
+    patience: Patience,
+) -> None:
+    """Whoever sees all shards committed does it, one after the other; the first has something to do."""
+    options = Options(assignment.jobs, patience=patience)
+    while not _is_finished(assignment.output, plan):
+        try:
+            result = await run_build(spec, assignment.output, faceloom, options)
+        except FolderInUse:
+            await asyncio.sleep(_LOCK_POLL_SECONDS)
+        else:
+            log.info("finished", extra={"dataset_digest": result.summary.dataset_digest})
+            return
+
+
+def _is_finished(output: Path, plan: RecordedPlan) -> bool:
+    try:
+        summary = read_summary(output)
+    except ValueError:
+        return False
+    return summary is not None and summary.recipe_digest == plan.recipe.digest
+
+
+@asynccontextmanager
+async def _held(folder: BuildFolder) -> AsyncIterator[None]:
+    """Holds the folder with the other workers; waits for who holds it alone."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(folder.lock(shared=True))
+                break
+            except FolderInUse:
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def _say_committed(shard: Shard) -> None:
+    log.info("committed", extra={"shard": shard.manifest.index, "folder": shard.folder.name})

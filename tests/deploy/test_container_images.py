@@ -1,0 +1,79 @@
+"""What images hold: each role runs without the packages that only others need."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from tests.deploy.rendering import ROOT
+
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# A command with the options that end it at once, in a Python that has not got some packages.
+_WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys({missing}))
+sys.argv = ["faceloom", *{arguments}]
+from faceloom.cli.main import run
+run()
+"""
+
+
+def run_without(missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = _WITHOUT.format(missing=missing, arguments=list(arguments))
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "health", "wait-closed", "fetch-archive"])
+def test_a_front_needs_no_pixels_and_no_weights(command: str) -> None:
+    missing = ["numpy", "PIL", "safetensors", "torch", "kubernetes"]
+    done = run_without(missing, command, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert f"faceloom {command}" in done.stdout
+
+
+def test_a_front_is_really_started_without_them() -> None:
+    """Not only its help: the command goes on until it finds that there is no such service."""
+    done = run_without(["numpy", "PIL", "safetensors", "torch"], "serve", "nobody")
+
+    assert done.returncode == 2
+    assert "no service 'nobody'" in done.stderr
+
+
+def test_what_is_missing_is_named() -> None:
+    done = run_without(["numpy"], "build", "--help")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("faceloom: numpy is not installed: pip install")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "pipeline", "--help"], ["models", "package", "-h"]]
+)
+def test_the_pipeline_needs_no_torch(arguments: list[str]) -> None:
+    assert run_without(["torch"], *arguments).returncode == 0
+
+
+def test_requirements_of_a_role_are_the_projects() -> None:
+    command = [sys.executable, "deploy/images/requirements.py"]
+    printed = {
+        role: subprocess.run(
+            [*command, *role], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for role in [(), ("pipeline",), ("engine",)]
+    }
+
+    assert printed[()] == _PROJECT["dependencies"]
+    extras = _PROJECT["optional-dependencies"]
+    assert printed["pipeline",] == _PROJECT["dependencies"] + extras["pipeline"]
+    assert printed["engine",] == _PROJECT["dependencies"] + extras["engine"]
+
+
+def test_what_is_built_is_all_that_is_sent_to_the_builder() -> None:
+    """The context begins empty, so that no checkout's rubbish or secret reaches an image."""
+    lines = (ROOT / ".dockerignore").read_text().split()
+
+    assert lines[0] == "*"
