@@ -175,19 +175,24 @@ def train(
             if phase.feature and (last or run.done // judge_images != before // judge_images):
                 save()  # judging takes minutes
                 judge = judge or Judge(teacher, run.verdict, features, judge_count)
-                distance = judge.distance(run.average)
-                print(f"frechet {distance:.1f}, floor {judge.floor:.1f}", flush=True)
-                sheets(run, out, f"{run.phase}-{run.done:06d}")
-                run.seconds = time.monotonic() - started
-                if distance < run.best:
-                    run.best = distance
-                    keep_best(run, out, distance, judge.floor)
+                compare(run, out, judge, started)
                 save()
         if not phase.feature:
             sheets(run, out, f"{run.phase}-{run.done:06d}")
         run.phase, run.done = run.phase + 1, 0
         save()
     return checkpoint
+
+
+def compare(run: Run, out: Path, judge: Judge, started: float) -> None:
+    """Look at the averaged student beside the teacher, and keep it if it is the best so far."""
+    distance = judge.distance(run.average)
+    print(f"frechet {distance:.1f}, floor {judge.floor:.1f}", flush=True)
+    sheets(run, out, f"{run.phase}-{run.done:06d}")
+    run.seconds = time.monotonic() - started
+    if distance < run.best:
+        run.best = distance
+        keep_best(run, out, distance, judge.floor)
 
 
 def set_rates(run: Run, phase: Phase) -> None:

@@ -2,13 +2,11 @@
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import uuid
 from pathlib import Path
 
-_CHUNK = 2**20
 # What a filesystem says that has no second names for files, or no more of them.
 _NO_LINK = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP)
 
@@ -64,15 +62,6 @@ def sync_file(path: Path) -> None:
 def sync_folder(path: Path) -> None:
     """Waits until the names in a folder are on the disk."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256 in lower-case hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def files_under(folder: Path) -> set[str]:

@@ -21,7 +21,6 @@ from faceloom.pipeline.commit import Shard
 from faceloom.pipeline.durable import (
     files_under,
     link_or_copy,
-    sha256_of,
     sync_folder,
     write_atomically,
 )
@@ -31,6 +30,7 @@ from faceloom.pipeline.manifest import LATENTS
 from faceloom.pipeline.outcomes import KINDS, Accepted, Failed, Rejected
 from faceloom.pipeline.recipe import Recipe
 from faceloom.segmentation.labels import PALETTE
+from faceloom.store.model import file_sha256
 
 METADATA = "metadata.jsonl"
 REJECTED = "rejected.jsonl"
@@ -97,7 +97,7 @@ def finalize(folder: BuildFolder, recipe: Recipe, shards: Sequence[Shard]) -> Su
         write_atomically(output / name, text)
         sums[name] = hashlib.sha256(text).hexdigest()
     merge_latents(output / LATENTS, [one.ordinal for one in accepted], shards)
-    sums[LATENTS] = sha256_of(output / LATENTS)
+    sums[LATENTS] = file_sha256(output / LATENTS)
     listing = sums_text(sums)
     write_atomically(output / SUMS, listing)
     counts = (len(accepted), len(rejected), len(failed))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from faceloom.pipeline.durable import files_under, sha256_of
+from faceloom.pipeline.durable import files_under
 from faceloom.pipeline.outcomes import (
     Accepted,
     Failed,
@@ -18,6 +18,7 @@ from faceloom.pipeline.outcomes import (
 )
 from faceloom.pipeline.plan import coverage_faults
 from faceloom.pipeline.recipe import Recipe, canonical_json
+from faceloom.store.model import file_sha256
 
 MANIFEST = "manifest.json"
 LATENTS = "latents.safetensors"
@@ -87,7 +88,7 @@ def shard_faults(
     recipe: Recipe,
     index: int,
     blocks: Sequence[int],
-    hash_of: Callable[[Path], str] = sha256_of,
+    hash_of: Callable[[Path], str] = file_sha256,
 ) -> list[str]:
     """Why a shard does not count; nothing when it does.
 

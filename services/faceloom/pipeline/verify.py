@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from faceloom.pipeline.commit import generations
-from faceloom.pipeline.durable import files_under, sha256_of
+from faceloom.pipeline.durable import files_under
 from faceloom.pipeline.finalize import (
     FAILED,
     METADATA,
@@ -26,6 +26,7 @@ from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected
 from faceloom.pipeline.plan import block_count, coverage_faults, shard_blocks
 from faceloom.pipeline.recipe import Recipe
 from faceloom.runtime.errors import UsageError
+from faceloom.store.model import file_sha256
 
 # Without these as they were written there is nothing to compare.
 _TEXTS = {SUMS, METADATA, REJECTED, FAILED, RECIPE, LATENTS}
@@ -58,7 +59,7 @@ class _Hashes:
             status = path.stat()
             key = (status.st_dev, status.st_ino)
             if key not in self._known:
-                self._known[key] = sha256_of(path)
+                self._known[key] = file_sha256(path)
             return self._known[key]
         except OSError as error:
             return f"none: {error.strerror}"
@@ -72,7 +73,7 @@ def verify(output: Path) -> list[Fault]:
     return dataset_faults(output, hashes) + _state_faults(BuildFolder(output), hashes)
 
 
-def dataset_faults(output: Path, hash_of: Callable[[Path], str] = sha256_of) -> list[Fault]:
+def dataset_faults(output: Path, hash_of: Callable[[Path], str] = file_sha256) -> list[Fault]:
     """Everything that is wrong with the dataset itself."""
     try:
         summary = read_summary(output)
