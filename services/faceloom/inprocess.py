@@ -1,7 +1,8 @@
 """All model services inside one process: no server, no port, the same bytes.
 
 The path is a front's path from the queue inwards: the same admission, the same batches, the same
-handlers. Only gRPC and TorchServe are missing.
+handlers. Only gRPC and TorchServe are missing. Like a worker of TorchServe, it computes on a GPU where there
+is one.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from faceloom.runtime.errors import FailedPrecondition
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import service, services
 from faceloom.store.profile import model_folders, profile_services
+from faceloom.store.torch_model import available_device
 
 
 class InProcessCaller:
@@ -54,5 +56,7 @@ class InProcessCaller:
             raise FailedPrecondition(
                 f"profile {self._profile} has no {name} model", reason="MODEL_NOT_LOADED"
             )
-        engine = await asyncio.to_thread(InProcessEngine.load, service(name), folders)
+        engine = await asyncio.to_thread(
+            InProcessEngine.load, service(name), folders, available_device()
+        )
         return Admission(service(name), engine, FrontMetrics(CollectorRegistry()))

