@@ -92,8 +92,8 @@ class FakeEngine:
     exception is raised, a result is returned, None means the usual answer.
     """
 
-    def __init__(self, slots: int = 1, gated: bool = False) -> None:
-        self.slots = slots
+    def __init__(self, slots: int = 1, gated: bool = False, workers: int | None = None) -> None:
+        self.workers, self.slots = workers or slots, slots
         self.batches: list[list[bytes]] = []
         self.calls: list[engine_pb2.EngineCall] = []
         self.outcomes: list[Exception | engine_pb2.EngineBatchResult | None] = []

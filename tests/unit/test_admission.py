@@ -62,6 +62,50 @@ async def test_every_slot_of_the_engine_is_used(admit: Admit) -> None:
     await asyncio.gather(*answers)
 
 
+async def test_the_batch_that_will_lie_ready_has_time_to_grow(admit: Admit) -> None:
+    engine = FakeEngine(slots=2, workers=1, gated=True)
+    admission = admit(engine, latency_budget_ms=600_000, max_batch=3)
+    answers = [submit(admission, b"a")]
+    await until(lambda: engine.batches)
+
+    for name in (b"b", b"c", b"d"):
+        assert engine.batches == [[b"a"]]
+        answers.append(submit(admission, name))
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    # Full, it has no more reason to wait.
+    assert engine.batches == [[b"a"], [b"b", b"c", b"d"]]
+    engine.open_gates()
+    await asyncio.gather(*answers)
+
+
+async def test_a_growing_batch_goes_when_a_worker_is_free(admit: Admit) -> None:
+    engine = FakeEngine(slots=2, workers=1, gated=True)
+    admission = admit(engine, latency_budget_ms=600_000)
+    answers = [submit(admission, b"a")]
+    await until(lambda: engine.batches)
+    answers.append(submit(admission, b"b"))
+
+    engine.open_gates()
+
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*answers) == [b"echo:a", b"echo:b"]
+
+
+async def test_a_growing_batch_goes_after_a_while(admit: Admit) -> None:
+    engine = FakeEngine(slots=2, workers=1, gated=True)
+    admission = admit(engine, latency_budget_ms=10)
+    answers = [submit(admission, b"a")]
+    await until(lambda: engine.batches)
+    answers.append(submit(admission, b"b"))
+
+    await until(lambda: engine.batches == [[b"a"], [b"b"]])
+
+    engine.open_gates()
+    await asyncio.gather(*answers)
+
+
 async def test_a_batch_never_exceeds_the_message_limit(
     admit: Admit, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

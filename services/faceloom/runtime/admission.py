@@ -1,7 +1,8 @@
 """The queue in front of an engine: bounded, deadline-aware, and the place where calls become batches.
 
 An idle engine gets a call at once; nobody waits for company. While the engine is busy, calls pile up, and
-the next batch takes what is there, up to `max_batch` calls. A call whose client has gone, or whose
+the next batch takes what is there, up to `max_batch` calls. The batch that is to lie ready for a busy worker
+has a moment to grow: it could not be begun in that moment anyway. A call whose client has gone, or whose
 deadline has passed, is dropped before it costs anything. A full queue refuses at the door and says when
 to come back.
 """
@@ -11,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from google.rpc import status_pb2
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 WORKER_DIED = "WORKER_DIED"
 _REMEMBERED_DEATHS = 1024
+# Of the time that a batch takes, how much the next one may grow while all workers are busy.
+_GROWTH = 0.1
 
 
 @dataclass(eq=False)
@@ -57,6 +61,7 @@ class Admission:
         self._arrived = asyncio.Condition()
         self._deaths: OrderedDict[bytes, None] = OrderedDict()
         self._batch_seconds = service.latency_budget_ms / 1000
+        self._executing = 0
         self._closed = False
         self._slots = [asyncio.create_task(self._feed()) for _ in range(engine.slots)]
 
@@ -108,9 +113,25 @@ class Admission:
         while True:
             async with self._arrived:
                 await self._arrived.wait_for(lambda: self._queue)
+                await self._grow()
                 batch = self._take()
             if batch:
+                self._executing += 1
                 await self._execute(batch)
+                self._executing -= 1
+                async with self._arrived:
+                    self._arrived.notify_all()
+
+    async def _grow(self) -> None:
+        """Gives the next batch time to fill while every worker has one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GROWTH * self._batch_seconds):
+                await self._arrived.wait_for(
+                    lambda: (
+                        self._executing < self._engine.workers
+                        or len(self._queue) >= self._service.max_batch
+                    )
+                )
 
     def _take(self) -> list[_Waiting]:
         """The calls of the next batch: as many as fit and may share one."""

@@ -23,8 +23,11 @@ from faceloom.runtime.versions import load_models
 class Engine(Protocol):
     """Computes batches."""
 
+    workers: int
+    """How many batches it computes at a time."""
+
     slots: int
-    """How many batches it takes at a time: one per worker, and for a remote engine one to go on with."""
+    """How many it takes at a time: one per worker, and for a remote engine one to go on with."""
 
     async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
         """Answers every call of the batch.
@@ -50,7 +53,7 @@ class Engine(Protocol):
 class InProcessEngine:
     """Runs a handler in a thread of this process."""
 
-    slots = 1
+    workers = slots = 1
 
     def __init__(self, handler: AnyHandler) -> None:
         self._handler = handler

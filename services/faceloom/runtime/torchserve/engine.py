@@ -54,7 +54,7 @@ class TorchServeEngine:
             _PREDICTIONS, PredictionsRequest.SerializeToString, PredictionResponse.FromString
         )
         # One batch per worker, and one more that a worker finds ready when it is done.
-        self.slots = workers + 1
+        self.workers, self.slots = workers, workers + 1
 
     async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
         request = PredictionsRequest(
