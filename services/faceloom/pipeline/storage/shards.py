@@ -82,7 +82,7 @@ class ObjectShards:
 
     def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
         """The newest generation of a shard that counts; of its files there are the latents."""
-        found = self._find_whole(index, blocks)
+        found = self.find_whole(index, blocks)
         return found and self._slim(found)
 
     def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
@@ -96,7 +96,7 @@ class ObjectShards:
             FailedPrecondition: It does not count any more.
         """
         manifest = shard.manifest
-        found = self._find_whole(manifest.index, manifest.blocks)
+        found = self.find_whole(manifest.index, manifest.blocks)
         if found is None:
             raise FailedPrecondition(f"shard {manifest.index} was damaged", reason="SHARD_DAMAGED")
         return found
@@ -129,7 +129,8 @@ class ObjectShards:
         """Where `bring` puts a shard."""
         return self._brought / f"{index:05d}.{generation}"
 
-    def _find_whole(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find_whole(self, index: int, blocks: Sequence[int]) -> Shard | None:
+        """The newest generation of a shard that counts, with its pictures."""
         listed = self._objects.list(f"{SHARDS}/{index:05d}")
         found = sorted(generations(listed).get(index, ()), reverse=True)
         self._newest[index] = found[0] if found else -1
