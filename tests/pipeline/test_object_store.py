@@ -78,7 +78,7 @@ async def test_workers_make_it_together(store: ObjectStore, build: Build) -> Non
 
 async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
     per_shard = []
-    for size in (8, 32):
+    for size in (6, 18):
         spec = BuildSpec(candidates=64 * size)
         place = store.new_place()
         counts = []
@@ -100,7 +100,7 @@ async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
 
 async def test_more_candidates_in_as_many_shards_are_as_many_requests(store: ObjectStore) -> None:
     counts = []
-    for size in (256, 2048):
+    for size in (128, 640):
         place = store.new_place()
         store.requests()
         await run(BuildSpec(candidates=size), place, shards=2)
