@@ -52,9 +52,11 @@ class ObjectStore:
         """How often each method was asked for since this was called."""
         return Counter(json.loads(self._ask("/-/requests")))
 
-    def fail(self, method: str, status: int, code: str, times: int = 1_000_000) -> None:
-        """So many requests of these methods are answered with an error."""
-        fault = {"method": method, "status": status, "code": code, "times": times}
+    def fail(
+        self, method: str, status: int, code: str, times: int = 1_000_000, lost: bool = False
+    ) -> None:
+        """So many requests of these methods are answered with an error; see `s3_server`."""
+        fault = {"method": method, "status": status, "code": code, "times": times, "lost": lost}
         self._ask("/-/fault", json.dumps(fault).encode(), "PUT")
 
     def mend(self) -> None:

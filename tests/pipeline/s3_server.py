@@ -2,7 +2,8 @@
 
 Around it: one request at a time, as if the store were one machine, so that conditional puts are atomic; a
 count of requests at GET /-/requests, which starts again; and faults at PUT /-/fault, a JSON object with
-`method`, `status`, `code` and `times`: so many requests of that method get that answer.
+`method`, `status`, `code` and `times`: so many requests of that method get that answer. With `lost` every
+second of them does, and what it asked for is done all the same.
 """
 
 import json
@@ -48,9 +49,14 @@ class Store:
             self._requests[method] += 1
             if self._fault["times"] > 0 and method in self._fault["method"]:
                 self._fault["times"] -= 1
+                if self._fault["lost"]:
+                    answer = list(self._s3(request, respond if self._fault["times"] % 2 else _deaf))
+                    if self._fault["times"] % 2:
+                        return answer
                 code = self._fault["code"]
                 # A body that nobody reads would be taken for the next request.
-                request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
+                if not self._fault["lost"]:
+                    request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
                 text = f"<Error><Code>{code}</Code><Message>not now</Message></Error>"
                 return self._answer(respond, f"{self._fault['status']} Fault", text)
             return list(self._s3(request, respond))
@@ -59,6 +65,10 @@ class Store:
         body = text.encode()
         respond(status, [("Content-Length", str(len(body)))])
         return [body]
+
+
+def _deaf(status: str, headers: list[tuple[str, str]]) -> None:
+    pass
 
 
 if __name__ == "__main__":

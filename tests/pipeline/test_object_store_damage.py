@@ -1,5 +1,8 @@
 """What is damaged on an object store is named by verify, and made again by the next run."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 from tests.pipeline.fake_services import FakeServices
 from tests.pipeline.object_store import ObjectStore, objects_of
@@ -59,7 +62,7 @@ async def test_faults_are_named_as_in_a_folder(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("what", ["tar", "no tar", "manifest", "no manifest", "metadata"])
-async def test_what_is_damaged_is_made_again(what: str, store: ObjectStore, tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_what_is_damaged_is_made_again(what: str, store: ObjectStore, tmp_path: Path) -> None:
     spec, place = BuildSpec(candidates=320), store.new_place()
     first = (await run(spec, place, shards=5)).summary
     objects = Objects(place)
@@ -77,7 +80,8 @@ async def test_what_is_damaged_is_made_again(what: str, store: ObjectStore, tmp_
         case "metadata":
             objects.write("metadata.jsonl", b"{}\n")
     assert verify(place)
-    with pytest.raises(FaceloomError) if what != "metadata" else pytest.MonkeyPatch.context():
+    # Texts are made again from the shards, by whoever fetches too.
+    with nullcontext() if what == "metadata" else pytest.raises(FaceloomError, match="shard 3"):
         fetch(place, tmp_path / "fetched")
     services = FakeServices()
     again = await run_build(spec, place, services.client())

@@ -7,7 +7,7 @@ AWS_REGION, AWS_ENDPOINT_URL_S3 and the others that AWS defines.
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,14 +17,15 @@ from faceloom.pipeline.storage.output import ObjectUrl
 from faceloom.runtime.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig
+    from obstore.store import ClientConfig, RetryConfig
 
 # A store that asks for patience gets about a minute.
 RETRIES: "RetryConfig" = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
 _CONNECT_SECONDS = 5
 # Between two parts of an answer. A whole object may take any time.
 _SILENCE_SECONDS = 30
-_INSTANCE_CREDENTIALS = "169.254."
+# Where the machines of AWS ask for credentials that nobody gave.
+_INSTANCE_CREDENTIALS = re.compile(r"/latest/(api/token|meta-data/)")
 
 
 class StoreMisconfigured(UsageError):
@@ -45,21 +46,26 @@ class Objects:
 
     def __init__(self, url: ObjectUrl) -> None:
         # Not at the top: only builds on an object store need it.
+        from obstore.exceptions import BaseError
         from obstore.store import S3Store
 
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
         self._url = url
-        self._store = S3Store(
-            url.bucket,
-            prefix=url.prefix,
-            retry_config=RETRIES,
-            client_options={
-                "allow_http": endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                "read_timeout": timedelta(seconds=_SILENCE_SECONDS),
-                "timeout": timedelta(days=1),
-            },
-        )
+        client: ClientConfig = {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+            "read_timeout": timedelta(seconds=_SILENCE_SECONDS),
+            "timeout": timedelta(days=1),
+        }
+        try:
+            self._store = S3Store(
+                url.bucket, prefix=url.prefix, retry_config=RETRIES, client_options=client
+            )
+        except BaseError as error:
+            said = str(error).partition("\n")[0].rpartition(": ")[2]
+            raise StoreMisconfigured(
+                f"the AWS_... settings cannot be used for {url}: {said}"
+            ) from None
 
     def read(self, path: str) -> bytes:
         """An object.
@@ -144,7 +150,7 @@ def _explained(url: ObjectUrl, text: str) -> UsageError | StoreUnavailable:
     status = re.search(r"status code: (\d{3})", said)
     code = re.search(r"<Code>(\w+)</Code>", said)
     word = code[1] if code else ""
-    if _INSTANCE_CREDENTIALS in said:
+    if _INSTANCE_CREDENTIALS.search(said):
         return StoreMisconfigured(
             f"there are no credentials for {url}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
@@ -159,5 +165,4 @@ def _explained(url: ObjectUrl, text: str) -> UsageError | StoreUnavailable:
         )
     if status:
         return StoreUnavailable(f"the store of {url} answers {status[1]} {word}".rstrip())
-    cause: Sequence[str] = said.splitlines() or [text]
-    return StoreUnavailable(f"the store of {url} cannot be reached: {cause[0][:200]}")
+    return StoreUnavailable(f"the store of {url} cannot be reached; check AWS_ENDPOINT_URL_S3")
