@@ -77,25 +77,22 @@ async def test_workers_make_it_together(store: ObjectStore, build: Build) -> Non
 
 
 async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
-    per_shard = []
-    for size in (6, 18):
-        spec = BuildSpec(candidates=64 * size)
-        place = store.new_place()
-        counts = []
-        for work_on in (
-            lambda spec=spec, place=place, size=size: all_workers(spec, place, size),
-            lambda spec=spec, place=place: run(spec, place),
-            lambda place=place: asyncio.to_thread(verify, place),
-        ):
-            store.requests()
-            await work_on()
-            counts.append(sum(store.requests().values()) / size)
-        per_shard.append(counts)
-    small, large = per_shard
-    # A worker, the run that puts together, and verify.
-    assert [round(count) for count in large] == [6, 3, 2]
-    # What does not depend on the number of shards is shared by more of them.
-    assert all(many <= few for many, few in zip(large, small, strict=True))
+    few, many = 6, 18
+    counted = []
+    for size in (few, many):
+        spec, place = BuildSpec(candidates=64 * size), store.new_place()
+        store.requests()
+        await all_workers(spec, place, size)
+        workers = store.requests().total()
+        # Look, read the plan twice, look for the shard, put tar and manifest; whoever begins puts the plan.
+        assert 6 * size <= workers <= 9 * size
+        await run(spec, place)
+        together = store.requests().total()
+        await asyncio.to_thread(verify, place)
+        counted.append((together, store.requests().total()))
+    grown = [after - before for before, after in zip(*counted, strict=True)]
+    # List a shard, read manifest and tar; verify lists all at once.
+    assert grown == [3 * (many - few), 2 * (many - few)]
 
 
 async def test_more_candidates_in_as_many_shards_are_as_many_requests(store: ObjectStore) -> None:
@@ -142,6 +139,20 @@ async def test_two_workers_of_one_shard_agree(store: ObjectStore) -> None:
     assert not verify(place)
 
 
+async def test_what_a_worker_left_behind_goes_when_its_shard_is_anothers(
+    store: ObjectStore,
+) -> None:
+    spec, place = BuildSpec(candidates=130), store.new_place()
+    await work(Assignment(place, 0, spec, 2), FakeServices().client())
+    left, at_work = (f".build/shards/0000{index}/0.0123456789ab.tar" for index in (0, 9))
+    for path in (left, at_work):
+        Objects(place).write(path, b"half")
+    await run(spec, place)
+    assert left not in objects_of(place)
+    assert at_work in objects_of(place)
+    assert not verify(place)
+
+
 async def test_somebody_elses_objects_are_left_alone(store: ObjectStore) -> None:
     place = store.new_place()
     Objects(place).write("thesis.txt", b"mine")
@@ -176,3 +187,15 @@ async def test_only_a_finished_dataset_is_fetched(store: ObjectStore, tmp_path: 
     with pytest.raises(FaceloomError, match="holds no finished dataset"):
         fetch(place, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_large_file_goes_in_parts_and_comes_back(store: ObjectStore, tmp_path: Path) -> None:
+    objects = Objects(store.new_place())
+    sent, back = tmp_path / "sent", tmp_path / "back"
+    sent.write_bytes(random.Random(1).randbytes(70_000_000))
+    store.requests()
+    objects.upload("large", sent)
+    # Begin, three parts, end.
+    assert store.requests() == {"POST": 2, "PUT": 3}
+    objects.download("large", back)
+    assert filecmp.cmp(sent, back, shallow=False)

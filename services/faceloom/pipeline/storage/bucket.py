@@ -18,7 +18,14 @@ from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.storage.build import BuildStorage
 from faceloom.pipeline.storage.objects import Objects
 from faceloom.pipeline.storage.output import ObjectUrl
-from faceloom.pipeline.storage.shards import ObjectShards, generations, manifest_path
+from faceloom.pipeline.storage.shards import (
+    TAR,
+    ObjectShards,
+    generations,
+    manifest_path,
+    place_of,
+    tar_path,
+)
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import file_sha256
 
@@ -98,6 +105,7 @@ class BuildBucket(BuildStorage):
         self.objects.upload(LATENTS, latents)
         self.objects.write(SUMS, listing)
         self.objects.write(DATASET, summary_text(summary))
+        self._sweep(shards)
         return summary
 
     def reopen(self) -> None:
@@ -120,6 +128,21 @@ class BuildBucket(BuildStorage):
             self.objects.download(name, folder / name)
         strange = [self.objects.list(name) for name in folders - {STATE}]
         return folder, (objects - known).union(*strange)
+
+    def _sweep(self, shards: Sequence[Shard]) -> None:
+        """Removes tars that can never count: their generation, or a newer one, is another's."""
+        listed = list(self.objects.list(SHARDS))
+        found = generations(listed)
+        kept = {
+            tar_path(shard.manifest, generation)
+            for shard in shards
+            for generation in found[shard.manifest.index]
+        }
+        tars = (path for path in listed if path.endswith(TAR) and path not in kept)
+        places = ((path, place_of(path)) for path in tars)
+        self.objects.delete(
+            path for path, place in places if place and place[1] <= max(found.get(place[0], {-1}))
+        )
 
     def _is_complete(self, summary: Summary) -> bool:
         try:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # A store that asks for patience gets about a minute.
 RETRIES: "RetryConfig" = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+# Of a large file, in memory at once: as few requests as a small worker can afford.
+_PART_BYTES = 32 * 2**20
+_PARTS_AT_ONCE = 2
 _CONNECT_SECONDS = 5
 # Between two parts of an answer. A whole object may take any time.
 _SILENCE_SECONDS = 30
@@ -95,7 +98,7 @@ class Objects:
     def upload(self, path: str, file: Path) -> None:
         """Puts a file's bytes in place, a large file's in parts; nobody sees it before all are there."""
         with self._faults(path):
-            self._store.put(path, file)
+            self._store.put(path, file, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
 
     def download(self, path: str, file: Path) -> None:
         """Brings an object into a file.

@@ -27,6 +27,7 @@ from faceloom.pipeline.storage.tar import pack, unpack
 from faceloom.runtime.errors import FailedPrecondition
 
 _MANIFEST = ".json"
+TAR = ".tar"
 _DIGITS_IN_NAME = 12
 
 
@@ -174,7 +175,7 @@ def manifest_path(index: int, generation: int) -> str:
 def tar_path(manifest: Manifest, generation: int) -> str:
     """The object with the files that a manifest tells of."""
     digest = hashlib.sha256(manifest.to_bytes()).hexdigest()[:_DIGITS_IN_NAME]
-    return f"{SHARDS}/{manifest.index:05d}/{generation}.{digest}.tar"
+    return f"{SHARDS}/{manifest.index:05d}/{generation}.{digest}{TAR}"
 
 
 def generations(listed: Iterable[str]) -> dict[int, set[int]]:
