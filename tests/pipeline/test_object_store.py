@@ -76,6 +76,14 @@ async def test_workers_make_it_together(store: ObjectStore, build: Build) -> Non
     assert not verify(place)
 
 
+async def test_two_who_put_together_agree(store: ObjectStore) -> None:
+    spec, place = BuildSpec(candidates=400), store.new_place()
+    await all_workers(spec, place, 4)
+    one, other = await asyncio.gather(run(spec, place), run(spec, place))
+    assert one.summary == other.summary
+    assert not verify(place)
+
+
 async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
     few, many = 6, 18
     counted = []
@@ -187,6 +195,30 @@ async def test_only_a_finished_dataset_is_fetched(store: ObjectStore, tmp_path: 
     with pytest.raises(FaceloomError, match="holds no finished dataset"):
         fetch(place, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+async def test_a_fetch_goes_on_and_keeps_what_is_good(store: ObjectStore, tmp_path: Path) -> None:
+    spec, place, target = BuildSpec(candidates=320), store.new_place(), tmp_path / "out"
+    summary = (await run(spec, place, shards=5)).summary
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        fetch(place, target, interrupt)
+    next((target / ".build/shards/00001.0/images").iterdir()).write_bytes(b"")
+    store.requests()
+    assert fetch(place, target) == summary
+    # Plan, dataset.json, a list of all; then a manifest, or a list, manifest and tar, for each.
+    assert store.requests().total() == 3 + 2 * 1 + 3 * 3
+    assert not verify(target)
+    Objects(place).write("dataset.json", b"{}")
+    with pytest.raises(UsageError, match="holds no finished dataset"):
+        fetch(place, target)
 
 
 def test_a_large_file_goes_in_parts_and_comes_back(store: ObjectStore, tmp_path: Path) -> None:

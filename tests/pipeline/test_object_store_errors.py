@@ -63,6 +63,15 @@ async def test_access_denied(method: str, status: int, code: str, store: ObjectS
     assert exited == 78
 
 
+async def test_a_region_that_is_wrong(store: ObjectStore) -> None:
+    place = store.new_place()
+    store.fail("GET", 400, "AuthorizationHeaderMalformed")
+    assert await refused(place) == (
+        f"the store of {place} refuses: 400 AuthorizationHeaderMalformed; check AWS_REGION and"
+        " AWS_ENDPOINT_URL_S3", 78,
+    )  # fmt: skip
+
+
 async def test_credentials_that_are_not_given(
     impatient: None, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """Brings a finished dataset from an object store into the folder that a local build would have made."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from faceloom.pipeline.cancellation import one_cause
@@ -31,12 +31,13 @@ def fetch(
         FaceloomError: The dataset is damaged.
     """
     bucket, folder = BuildBucket(source), BuildFolder(target)
-    plan, summary = bucket.read_plan(), bucket.read_summary()
+    plan, summary = bucket.read_plan(), _summary(bucket)
     if plan is None or summary is None:
         raise UsageError(f"{source} holds no finished dataset; faceloom build finishes it")
     folder.check()
     with one_cause(target), folder.lock(), bucket.lock(shared=True):
-        folder.take_up(plan.recipe, plan.shards)
+        if folder.take_up(plan.recipe, plan.shards) != plan:
+            raise UsageError(f"{target} holds a build in other shards; choose another folder")
         here, there = folder.shards(plan.recipe), bucket.shards(plan.recipe)
         here.clean()
         newest = bucket.committed()
@@ -44,7 +45,7 @@ def fetch(
         for index in range(plan.shards):
             blocks = shard_blocks(plan.recipe.spec, plan.shards, index)
             shard = here.find_only(index, blocks)
-            if shard is None or shard.manifest != bucket.read_manifest(newest[index]):
+            if shard is None or not _is_as_there(shard, bucket, newest):
                 shard = _brought(index, blocks, there, here)
             shards.append(shard)
             tell(len(shards), plan.shards)
@@ -52,6 +53,20 @@ def fetch(
     if made.dataset_digest != summary.dataset_digest:
         raise FaceloomError(f"{source} changed meanwhile, or is damaged; faceloom verify {source}")
     return made
+
+
+def _summary(bucket: BuildBucket) -> Summary | None:
+    try:
+        return bucket.read_summary()
+    except ValueError:
+        return None
+
+
+def _is_as_there(shard: Shard, bucket: BuildBucket, newest: Mapping[int, str]) -> bool:
+    try:
+        return shard.manifest == bucket.read_manifest(newest[shard.manifest.index])
+    except (KeyError, OSError, ValueError):
+        return False
 
 
 def _brought(index: int, blocks: range, there: ObjectShards, here: ShardStore) -> Shard:

@@ -24,6 +24,8 @@ RETRIES: "RetryConfig" = {"max_retries": 8, "retry_timeout": timedelta(seconds=6
 # Of a large file, in memory at once: as few requests as a small worker can afford.
 _PART_BYTES = 32 * 2**20
 _PARTS_AT_ONCE = 2
+# Below 500, and yet not the request's fault.
+_PASSING = ("408", "429")
 _CONNECT_SECONDS = 5
 # Between two parts of an answer. A whole object may take any time.
 _SILENCE_SECONDS = 30
@@ -165,6 +167,11 @@ def _explained(url: ObjectUrl, text: str) -> UsageError | StoreUnavailable:
         return StoreMisconfigured(
             f"access to {url} is denied ({word or status[1]}); check AWS_ACCESS_KEY_ID,"
             " AWS_SECRET_ACCESS_KEY and what they may do"
+        )
+    if status and status[1] < "500" and status[1] not in _PASSING:
+        return StoreMisconfigured(
+            f"the store of {url} refuses: {status[1]} {word}".rstrip()
+            + "; check AWS_REGION and AWS_ENDPOINT_URL_S3"
         )
     if status:
         return StoreUnavailable(f"the store of {url} answers {status[1]} {word}".rstrip())
