@@ -19,8 +19,8 @@ from faceloom.runtime.errors import Unavailable, UsageError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-# A store that asks for patience gets about a minute.
-RETRIES: "RetryConfig" = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+# A store that is away gets half a minute: the time ends it, not the number.
+RETRIES: "RetryConfig" = {"max_retries": 20, "retry_timeout": timedelta(seconds=30)}
 # Of a large file, in memory at once: as few requests as a small worker can afford.
 _PART_BYTES = 32 * 2**20
 _PARTS_AT_ONCE = 2
