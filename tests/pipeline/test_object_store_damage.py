@@ -92,6 +92,21 @@ async def test_what_is_damaged_is_made_again(what: str, store: ObjectStore, tmp_
     assert fetch(place, tmp_path / "fetched") == first
 
 
+async def test_a_generation_that_does_not_count_goes_when_another_does(store: ObjectStore) -> None:
+    place = store.new_place()
+    first = (await run(SPEC, place)).summary
+    objects = Objects(place)
+    # Of a worker that came late, and of one whose tar was lost.
+    objects.write(".build/shards/00000/1.json", objects.read(".build/shards/00000/0.json"))
+    assert [str(fault) for fault in verify(place)] == [
+        f".build/shards/00000/1.json: {tar_of(place).rpartition('/')[2].replace('0.', '1.', 1)} is missing"
+    ]
+    objects.delete(["dataset.json"])
+    assert (await run(SPEC, place)).summary == first
+    assert not verify(place)
+    assert ".build/shards/00000/1.json" not in objects_of(place)
+
+
 async def test_without_a_plan_nothing_is_known(store: ObjectStore) -> None:
     place = store.new_place()
     assert [fault.path for fault in verify(place)] == [".build/build.json"]

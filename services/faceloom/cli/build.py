@@ -1,7 +1,6 @@
-"""`faceloom build`, `verify` and `report`: a dataset made, checked and looked at."""
+"""`faceloom build`: a dataset made, here or by the pipeline service."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Iterable
@@ -23,12 +22,10 @@ from faceloom.cli.options import (
 )
 from faceloom.pipeline.client import PipelineClient
 from faceloom.pipeline.finalize import Summary, read_summary
-from faceloom.pipeline.report import write_report
 from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import Output, local_dataset, output_of
+from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
-from faceloom.pipeline.verify import verify as verify_dataset
 from faceloom.runtime.errors import FaceloomError, Unavailable, UsageError
 
 # How long the pipeline service may stay away, for example while it is being restarted.
@@ -230,49 +227,6 @@ def _outcome(
     }
 
 
-def verify(
-    dataset: Annotated[str, typer.Argument(help="Folder of a dataset, or s3://bucket/prefix.")],
-    as_json: AsJson = False,
-) -> None:
-    """Hash every file of a dataset again and name each fault.
-
-    Example: [bold]faceloom verify faces[/bold]
-    """
-    faults = verify_dataset(output_of(dataset))
-    result = {"faults": [vars(fault) for fault in faults]}
-    print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
-    if faults:
-        raise FaceloomError(f"{dataset} has {len(faults)} faults")
-
-
-def report(
-    dataset: Annotated[Path, typer.Argument(parser=local_dataset, help="Folder of a dataset.")],
-    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
-    timings: Annotated[
-        Path | None, typer.Option(help="What `faceloom build --json` printed.")
-    ] = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    profile: Profile = None,
-) -> None:
-    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
-
-    Example: [bold]faceloom report faces --out report.html[/bold]
-    """
-    check_profile(engine, profile)
-    known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
-    asyncio.run(_report(dataset, out, engine, profile, known))
-    typer.echo(str(out))
-
-
-async def _report(
-    dataset: Path, out: Path, engine: EngineKind, profile: str | None, known: dict[str, Any]
-) -> None:
-    with Console(stderr=True).status("translating faces and writing the page"):
-        async with connect(engine, profile=profile) as faceloom:
-            await write_report(dataset, out, faceloom, known)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (build, verify, report):
-        app.command()(command)
+    app.command()(build)

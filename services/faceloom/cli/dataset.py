@@ -1,18 +1,30 @@
-"""`faceloom dataset`: datasets that are finished."""
+"""`faceloom verify`, `report` and `dataset`: datasets checked, looked at and brought here."""
 
+import asyncio
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.options import (
+    AsJson,
+    Engine,
+    EngineKind,
+    Profile,
+    check_profile,
+    connect,
+    print_result,
+)
 from faceloom.pipeline.fetch import fetch
-from faceloom.pipeline.storage.output import ObjectUrl, output_of
-from faceloom.runtime.errors import UsageError
+from faceloom.pipeline.report import write_report
+from faceloom.pipeline.storage.output import ObjectUrl, local_dataset, output_of
+from faceloom.pipeline.verify import verify as verify_dataset
+from faceloom.runtime.errors import FaceloomError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Move finished datasets.")
+app = typer.Typer(no_args_is_help=True, help="Bring finished datasets here.")
 
 
 @app.callback()
@@ -51,6 +63,50 @@ def fetch_command(
     print_result({"output": str(folder.resolve()), **vars(summary)}, as_json, text)
 
 
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Folder of a dataset, or s3://bucket/prefix.")],
+    as_json: AsJson = False,
+) -> None:
+    """Hash every file of a dataset again and name each fault.
+
+    Example: [bold]faceloom verify faces[/bold]
+    """
+    faults = verify_dataset(output_of(dataset))
+    result = {"faults": [vars(fault) for fault in faults]}
+    print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
+    if faults:
+        raise FaceloomError(f"{dataset} has {len(faults)} faults")
+
+
+def report(
+    dataset: Annotated[Path, typer.Argument(parser=local_dataset, help="Folder of a dataset.")],
+    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
+    timings: Annotated[
+        Path | None, typer.Option(help="What `faceloom build --json` printed.")
+    ] = None,
+    engine: Engine = EngineKind.TORCHSERVE,
+    profile: Profile = None,
+) -> None:
+    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
+
+    Example: [bold]faceloom report faces --out report.html[/bold]
+    """
+    check_profile(engine, profile)
+    known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
+    asyncio.run(_report(dataset, out, engine, profile, known))
+    typer.echo(str(out))
+
+
+async def _report(
+    dataset: Path, out: Path, engine: EngineKind, profile: str | None, known: dict[str, Any]
+) -> None:
+    with Console(stderr=True).status("translating faces and writing the page"):
+        async with connect(engine, profile=profile) as faceloom:
+            await write_report(dataset, out, faceloom, known)
+
+
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
+    for command in (verify, report):
+        parent.command()(command)
     parent.add_typer(app, name="dataset")

@@ -15,8 +15,8 @@ from faceloom.runtime.errors import FaceloomError, UsageError
 _MODULES = {
     "up": "up",
     "build": "build",
-    "verify": "build",
-    "report": "build",
+    "verify": "dataset",
+    "report": "dataset",
     "dataset": "dataset",
     "demo": "demo",
     "generate": "generate",

@@ -136,7 +136,7 @@ class BuildBucket(BuildStorage):
         kept = {
             tar_path(shard.manifest, generation)
             for shard in shards
-            for generation in found[shard.manifest.index]
+            for generation in found.get(shard.manifest.index, ())
         }
         tars = (path for path in listed if path.endswith(TAR) and path not in kept)
         places = ((path, place_of(path)) for path in tars)

@@ -13,11 +13,11 @@ Drafts, and what is brought here to be verified, lie in a temporary folder as sh
 import filecmp
 import hashlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from faceloom.pipeline.commit import Draft, Shard, ShardStore
+from faceloom.pipeline.commit import Draft, Shard, ShardStore, generation_of
 from faceloom.pipeline.manifest import LATENTS, MANIFEST, Manifest, shard_faults
 from faceloom.pipeline.names import SHARDS
 from faceloom.pipeline.outcomes import Outcome
@@ -73,7 +73,8 @@ class ObjectShards:
             winner = None if won else self.bring(draft.index, generation, blocks)[0]
             # The store may have done what it was asked twice because its first answer was lost.
             if won or (winner and winner.manifest == made.manifest):
-                self._remove_before(generation, draft.index)
+                if generation > 0:
+                    self._remove(self._list(draft.index), range(generation))
                 return self._slim(made)
             if winner:
                 self._objects.delete([tar_path(made.manifest, generation)])
@@ -87,8 +88,18 @@ class ObjectShards:
         return found and self._slim(found)
 
     def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
-        """As `find`: what does not count stays until a newer generation does."""
-        return self.find(index, blocks)
+        """As `find`; if there is one, every other generation is removed."""
+        listed = self._list(index)
+        found = self._first_that_counts(listed, index, blocks)
+        if found is None:
+            return None
+        others = generations(listed)[index] - {generation_of(found.folder)}
+        self._remove(listed, others)
+        return self._slim(found)
+
+    def find_whole(self, index: int, blocks: Sequence[int]) -> Shard | None:
+        """The newest generation of a shard that counts, with its pictures."""
+        return self._first_that_counts(self._list(index), index, blocks)
 
     def whole(self, shard: Shard) -> Shard:
         """The shard with its pictures.
@@ -130,9 +141,12 @@ class ObjectShards:
         """Where `bring` puts a shard."""
         return self._brought / f"{index:05d}.{generation}"
 
-    def find_whole(self, index: int, blocks: Sequence[int]) -> Shard | None:
-        """The newest generation of a shard that counts, with its pictures."""
-        listed = self._objects.list(f"{SHARDS}/{index:05d}")
+    def _list(self, index: int) -> list[str]:
+        return list(self._objects.list(f"{SHARDS}/{index:05d}"))
+
+    def _first_that_counts(
+        self, listed: Iterable[str], index: int, blocks: Sequence[int]
+    ) -> Shard | None:
         found = sorted(generations(listed).get(index, ()), reverse=True)
         self._newest[index] = found[0] if found else -1
         brought = (self.bring(index, generation, blocks)[0] for generation in found)
@@ -158,13 +172,10 @@ class ObjectShards:
             (shard.folder / path).unlink(missing_ok=True)
         return shard
 
-    def _remove_before(self, generation: int, index: int) -> None:
-        if generation == 0:
-            return
-        listed = list(self._objects.list(f"{SHARDS}/{index:05d}"))
-        older = [path for path in listed if (found := place_of(path)) and found[1] < generation]
+    def _remove(self, listed: Iterable[str], gone: Container[int]) -> None:
+        paths = [path for path in listed if (place := place_of(path)) and place[1] in gone]
         # Manifests first: without its tar one would still be read.
-        self._objects.delete(sorted(older, key=lambda path: not path.endswith(_MANIFEST)))
+        self._objects.delete(sorted(paths, key=lambda path: not path.endswith(_MANIFEST)))
 
 
 def manifest_path(index: int, generation: int) -> str:
