@@ -1,7 +1,9 @@
 """Who may talk to whom: the arrows of the design and no other, as the policies are defined to be read."""
 
+from pathlib import Path
+
 import pytest
-from tests.deploy.rendering import Object, of_kind, overlay, pods, worker_job
+from tests.deploy.rendering import Object, of_kind, overlay, pods, render_with, worker_job
 
 GRPC, METRICS, TORCHSERVE = 50051, 9090, 8081
 _NAMES = {"grpc": GRPC, "metrics": METRICS}
@@ -87,6 +89,16 @@ def test_other_namespaces(called: str) -> None:
     assert not allows("Ingress", pod, {}, GRPC, prometheus)
     assert not allows("Ingress", pod, {}, METRICS, clients)
     assert not allows("Ingress", pod, {}, GRPC, stranger)
+
+
+def test_workers_reach_an_object_store_only_when_asked(tmp_path: Path) -> None:
+    [policy] = of_kind(render_with("object-store-egress", tmp_path), "NetworkPolicy").values()
+
+    chosen = policy["spec"]["podSelector"]
+    assert chooses(chosen, WORKER)
+    assert chooses(chosen, labels_of("pipeline"))
+    assert not chooses(chosen, labels_of("generator"))
+    assert "object-store" not in of_kind(overlay("prod"), "NetworkPolicy")
 
 
 def test_only_the_pipeline_service_reaches_beyond_the_cluster() -> None:

@@ -34,7 +34,7 @@ async def connected(port: int) -> AsyncIterator[Any]:
         yield pipeline_pb2_grpc.PipelineServiceStub(channel)
 
 
-def order(folder: Path, request_id: str = "one", **fields: Any) -> pb.CreateBuildRequest:
+def order(folder: object, request_id: str = "one", **fields: Any) -> pb.CreateBuildRequest:
     given = {"requestId": request_id, "output": str(folder), "spec": {"candidates": 130}}
     return ParseDict(given | fields, pb.CreateBuildRequest())
 

@@ -1,10 +1,11 @@
 """A build in a folder of its own, with services that answer at once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.pipeline.fake_services import FakeServices
+from tests.pipeline.object_store import ObjectStore, object_store
 
 from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.progress import Progress
@@ -29,3 +30,19 @@ def build(tmp_path: Path) -> Callable[..., Awaitable[Result]]:
         return await run_build(spec, tmp_path / "out", client, chosen, on_progress)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def running_store() -> Iterator[ObjectStore]:
+    """A store for all tests."""
+    with object_store() as store:
+        yield store
+
+
+@pytest.fixture
+def store(running_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """The store, known to this process and to those that it starts."""
+    for name, value in running_store.environment.items():
+        monkeypatch.setenv(name, value)
+    yield running_store
+    running_store.mend()

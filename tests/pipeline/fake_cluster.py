@@ -18,6 +18,8 @@ from typing import Any
 from tests.pipeline.fake_api_server import ApiHandler
 from tests.pipeline.workers import Worker, end, start_worker
 
+from faceloom.pipeline.storage.output import output_of
+
 Object = dict[str, Any]
 _NEW_FIELDS = ("backoffLimitPerIndex", "maxFailedIndexes", "podFailurePolicy", "suspend")
 _TICK_SECONDS = 0.02
@@ -208,4 +210,4 @@ class FakeCluster(AbstractContextManager["FakeCluster"]):
         command = container["command"]
         assert command[:3] == ["faceloom", "jobs", "work"]
         output = command[command.index("--output") + 1]
-        return start_worker(Path(output), index, *command[5:], **self.environment)
+        return start_worker(output_of(output), index, *command[5:], **self.environment)

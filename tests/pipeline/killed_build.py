@@ -1,4 +1,4 @@
-"""A build in a process of its own, to be killed: `python killed_build.py FOLDER SPEC [--retry-failed]`.
+"""A build in a process of its own, to be killed: `python killed_build.py OUTPUT SPEC [--retry-failed]`.
 
 Prints the dataset's digest. The services take a little time, so that the kill meets every part of a build.
 """
@@ -6,16 +6,16 @@ Prints the dataset's digest. The services take a little time, so that the kill m
 import asyncio
 import json
 import sys
-from pathlib import Path
 
 from tests.pipeline.fake_services import FakeServices
 
 from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import output_of
 
 
 def main() -> None:
-    output, spec = Path(sys.argv[1]), BuildSpec(**json.loads(sys.argv[2]))
+    output, spec = output_of(sys.argv[1]), BuildSpec(**json.loads(sys.argv[2]))
     options = Options(jobs=3, shards=4, retry_failed="--retry-failed" in sys.argv)
     result = asyncio.run(run_build(spec, output, FakeServices().client(), options))
     print(result.summary.dataset_digest)

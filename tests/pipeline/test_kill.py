@@ -21,6 +21,7 @@ from faceloom.pipeline.finalize import read_summary
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.run import Options, Result, run_build
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import ObjectUrl
 from faceloom.pipeline.verify import verify
 from faceloom.runtime.errors import Internal, UsageError
 
@@ -28,7 +29,7 @@ Build = Callable[..., Awaitable[Result]]
 ROOT = Path(__file__).parents[2]
 
 
-def start(output: Path, spec: BuildSpec, *flags: str) -> subprocess.Popen[bytes]:
+def start(output: Path | ObjectUrl, spec: BuildSpec, *flags: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.pipeline.killed_build", str(output),
          json.dumps(asdict(spec)), *flags],

@@ -8,13 +8,18 @@ import time
 from pathlib import Path
 
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import ObjectUrl
 
 ROOT = Path(__file__).parents[2]
 Worker = subprocess.Popen[bytes]
 
 
 def start_worker(
-    output: Path, index: int, *options: str, spec: BuildSpec | None = None, **environment: str
+    output: Path | ObjectUrl,
+    index: int,
+    *options: str,
+    spec: BuildSpec | None = None,
+    **environment: str,
 ) -> Worker:
     """`faceloom jobs work` for a shard; of a new build where a spec is given."""
     arguments = ["--output", str(output), "--index", str(index), *options]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from faceloom.pipeline.executors.diagnosis import given_up, why_failed, why_wait
 from faceloom.pipeline.executors.job import job_manifest, job_name
 from faceloom.pipeline.executors.settings import ClusterSettings, cluster_settings
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import ObjectUrl
 from faceloom.runtime.errors import UsageError
 
 ORDER = Order("one", BuildSpec(candidates=1000), Path("/data/builds/one"), 4, 2, False)
@@ -74,6 +76,25 @@ def test_workers_are_confined_and_know_the_services(monkeypatch: pytest.MonkeyPa
         "name": "FACELOOM_TARGETS",
         "value": '{"generator": "dns:///generator-pods:50051"}',
     } in (container["env"])
+
+
+def test_workers_for_an_object_store_need_no_volume_but_what_opens_the_store() -> None:
+    order = replace(ORDER, output=ObjectUrl("faces", "one"))
+    known = SETTINGS.model_copy(update={"store_secret": "object-store"})
+    spec = job_manifest(known, order, 4, (1, 33))["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["command"][3:5] == ["--output", "s3://faces/one"]
+    assert container["envFrom"] == [{"secretRef": {"name": "object-store", "optional": True}}]
+    assert [volume["name"] for volume in spec["volumes"]] == ["tmp"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+    assert spec["volumes"][0]["emptyDir"]["sizeLimit"] == known.worker_scratch
+
+
+def test_workers_for_a_folder_are_told_no_secret() -> None:
+    known = SETTINGS.model_copy(update={"store_secret": "object-store"})
+    spec = job_manifest(known, ORDER, 4, (1, 33))["spec"]["template"]["spec"]
+    assert not spec["containers"][0]["envFrom"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["data", "tmp"]
 
 
 def test_a_queue_holds_the_job_back() -> None:

@@ -1,7 +1,6 @@
-"""`faceloom build`, `verify` and `report`: a dataset made, checked and looked at."""
+"""`faceloom build`: a dataset made, here or by the pipeline service."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Iterable
@@ -23,11 +22,10 @@ from faceloom.cli.options import (
 )
 from faceloom.pipeline.client import PipelineClient
 from faceloom.pipeline.finalize import Summary, read_summary
-from faceloom.pipeline.report import write_report
 from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
-from faceloom.pipeline.verify import verify as verify_dataset
 from faceloom.runtime.errors import FaceloomError, Unavailable, UsageError
 
 # How long the pipeline service may stay away, for example while it is being restarted.
@@ -61,7 +59,9 @@ class BuildDisplay:
 
 
 def build(
-    out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.")],
+    out: Annotated[
+        str, typer.Option("--out", help="Folder of the dataset, or s3://bucket/prefix.")
+    ],
     candidates: Annotated[
         int | None, typer.Option(help="Generate exactly this many faces.")
     ] = None,
@@ -90,12 +90,13 @@ def build(
         spec = BuildSpec(candidates, accepted, seed, psi)
     except FaceloomError as error:
         raise UsageError(str(error)) from None
+    output = output_of(out)
     options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
     display = BuildDisplay(spec, quiet=as_json)
     making = (
-        build_here(spec, out.resolve(), options, display, profile)
+        build_here(spec, output, options, display, profile)
         if engine is EngineKind.INPROCESS
-        else build_in_service(spec, out.resolve(), options, display)
+        else build_in_service(spec, output, options, display)
     )
     result = asyncio.run(making)
     text = (
@@ -108,7 +109,7 @@ def build(
 
 async def build_here(
     spec: BuildSpec,
-    output: Path,
+    output: Output,
     options: Options,
     display: BuildDisplay,
     profile: str | None = None,
@@ -132,7 +133,7 @@ async def build_here(
 
 
 async def build_in_service(
-    spec: BuildSpec, output: Path, options: Options, display: BuildDisplay
+    spec: BuildSpec, output: Output, options: Options, display: BuildDisplay
 ) -> dict[str, Any]:
     """Asks the pipeline service for the build and follows it. Ctrl-C cancels it there.
 
@@ -160,12 +161,24 @@ async def build_in_service(
         cause = last.error or "it was cancelled"
         raise FaceloomError(f"{cause}; the same command takes the build up again")
     _print_notes(last.notes)
-    summary = read_summary(output)
-    if summary is None:
-        raise FaceloomError(f"the service finished the build, but {output} is not here")
     progress = last.progress
+    summary = _summary_of(last)
+    if isinstance(output, Path) and read_summary(output) != summary:
+        raise FaceloomError(f"the service finished the build, but {output} is not here")
     return _outcome(
         output, summary, progress.images_per_second, dict(progress.stage_seconds), started
+    )
+
+
+def _summary_of(build: pb.Build) -> Summary:
+    counts = build.progress
+    return Summary(
+        counts.planned,
+        counts.accepted,
+        counts.rejected,
+        counts.failed,
+        build.recipe_digest,
+        build.dataset_digest,
     )
 
 
@@ -203,7 +216,7 @@ def _print_notes(notes: Iterable[str]) -> None:
 
 
 def _outcome(
-    output: Path, summary: Summary, rate: float, seconds: dict[str, float], started: float
+    output: Output, summary: Summary, rate: float, seconds: dict[str, float], started: float
 ) -> dict[str, Any]:
     return {
         "output": str(output),
@@ -214,48 +227,6 @@ def _outcome(
     }
 
 
-def verify(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")], as_json: AsJson = False
-) -> None:
-    """Hash every file of a dataset again and name each fault.
-
-    Example: [bold]faceloom verify faces[/bold]
-    """
-    faults = verify_dataset(dataset)
-    result = {"faults": [vars(fault) for fault in faults]}
-    print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
-    if faults:
-        raise FaceloomError(f"{dataset} has {len(faults)} faults")
-
-
-def report(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.")],
-    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
-    timings: Annotated[
-        Path | None, typer.Option(help="What `faceloom build --json` printed.")
-    ] = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    profile: Profile = None,
-) -> None:
-    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
-
-    Example: [bold]faceloom report faces --out report.html[/bold]
-    """
-    check_profile(engine, profile)
-    known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
-    asyncio.run(_report(dataset, out, engine, profile, known))
-    typer.echo(str(out))
-
-
-async def _report(
-    dataset: Path, out: Path, engine: EngineKind, profile: str | None, known: dict[str, Any]
-) -> None:
-    with Console(stderr=True).status("translating faces and writing the page"):
-        async with connect(engine, profile=profile) as faceloom:
-            await write_report(dataset, out, faceloom, known)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (build, verify, report):
-        app.command()(command)
+    app.command()(build)

@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.translate import Task
+from faceloom.pipeline.storage.output import local_dataset
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.store.profile import model_folder
 
@@ -32,7 +33,9 @@ def evaluate() -> None:
 @app.command()
 def translator(
     task: Annotated[Task, typer.Option(help="Which of the translator's encoders.")],
-    dataset: Annotated[Path, typer.Option(help="What `faceloom build` wrote.")],
+    dataset: Annotated[
+        Path, typer.Option(parser=local_dataset, help="What `faceloom build` wrote.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the report.")],
     model: Annotated[
         Path | None, typer.Option(help="Folder of a translator; the profile's.")

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from faceloom.client import Faceloom
 from faceloom.pipeline.run import DEFAULT_JOBS
 from faceloom.pipeline.sizing import Fleet, Rate, Rates, Sizing, size
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.worker import STOPPED, Assignment, Misconfigured, exit_code, work
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.logs import log_json
@@ -33,7 +33,10 @@ Shards = Annotated[int | None, typer.Option(help="How many shards to commit in."
 
 @app.command("work")
 def work_command(
-    output: Annotated[Path, typer.Option(help="Folder of the dataset, shared by all workers.")],
+    output: Annotated[
+        str,
+        typer.Option(help="Folder of the dataset, shared by all workers, or s3://bucket/prefix."),
+    ],
     index: Annotated[
         int | None,
         typer.Option(envvar="JOB_COMPLETION_INDEX", help="Which shard; a Job's pods know theirs."),
@@ -63,7 +66,7 @@ def work_command(
     log_json()
     try:
         assignment = Assignment(
-            output.resolve(),
+            _output(output),
             _given(index),
             _spec(candidates, accepted, seed, psi),
             shards,
@@ -75,6 +78,13 @@ def work_command(
     except FaceloomError as error:
         typer.echo(f"faceloom: {error}", err=True)
         raise typer.Exit(exit_code(error)) from None
+
+
+def _output(text: str) -> Output:
+    try:
+        return output_of(text)
+    except UsageError as error:
+        raise Misconfigured(str(error)) from None
 
 
 def _given(index: int | None) -> int:

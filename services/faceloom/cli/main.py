@@ -15,8 +15,9 @@ from faceloom.runtime.errors import FaceloomError, UsageError
 _MODULES = {
     "up": "up",
     "build": "build",
-    "verify": "build",
-    "report": "build",
+    "verify": "dataset",
+    "report": "dataset",
+    "dataset": "dataset",
     "demo": "demo",
     "generate": "generate",
     "classify": "pictures",
@@ -34,6 +35,8 @@ _MODULES = {
     "train": "train",
     "evaluate": "evaluate",
 }
+# What only the extra `pipeline` brings.
+_OF_THE_PIPELINE = ("kubernetes", "obstore")
 
 
 class _Commands(Mapping[str, Any]):
@@ -85,8 +88,9 @@ def run() -> None:
         typer.echo(f"faceloom: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
+        extra = "pipeline" if error.name in _OF_THE_PIPELINE else "engine"
         typer.echo(
-            f"faceloom: {error.name} is not installed: pip install 'faceloom[engine]'", err=True
+            f"faceloom: {error.name} is not installed: pip install 'faceloom[{extra}]'", err=True
         )
         sys.exit(2)
 

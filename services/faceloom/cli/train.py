@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.train_translator import join_translators, translator
+from faceloom.pipeline.storage.output import local_dataset
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model, replace_model
 from faceloom.store.profile import model_folder, model_store
@@ -190,7 +191,9 @@ def quality(
     labels: Annotated[
         Path, typer.Option(help="JSON lines: id of a face, and label keep or reject.")
     ],
-    dataset: Annotated[Path, typer.Option(help="The dataset the ids are of.")],
+    dataset: Annotated[
+        Path, typer.Option(parser=local_dataset, help="The dataset the ids are of.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; OUT/model is the new model.")],
     precision: Annotated[
         float, typer.Option(help="Wanted share of keeps among the accepted.")

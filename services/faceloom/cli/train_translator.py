@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from faceloom.cli.options import AsJson, print_result
+from faceloom.pipeline.storage.output import local_dataset
 from faceloom.runtime.errors import UsageError
 from faceloom.store.profile import model_folder
 
@@ -33,7 +34,9 @@ class TranslatorProfile(StrEnum):
 
 def translator(
     task: Annotated[Task, typer.Option(help="What is translated to faces.")],
-    dataset: Annotated[Path, typer.Option(help="What `faceloom build` wrote.")],
+    dataset: Annotated[
+        Path, typer.Option(parser=local_dataset, help="What `faceloom build` wrote.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from it.")],
     profile: Annotated[
         TranslatorProfile, typer.Option(help="Sizes of the networks, and whose generator decodes.")

@@ -15,6 +15,7 @@ from typing import Any
 from faceloom.pipeline.durable import sync_folder, take_lock, write_atomically
 from faceloom.pipeline.progress import Phase, Progress
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.runtime.errors import UsageError
 
 
@@ -44,7 +45,7 @@ class Order:
     Args:
         request_id: Makes the call idempotent.
         spec: What to build.
-        output: The dataset's folder.
+        output: Where the dataset is to be.
         shards: As in `run.Options`.
         jobs: As in `run.Options`.
         retry_failed: As in `run.Options`.
@@ -52,7 +53,7 @@ class Order:
 
     request_id: str
     spec: BuildSpec
-    output: Path
+    output: Output
     shards: int | None
     jobs: int
     retry_failed: bool
@@ -106,7 +107,7 @@ class Record:
     def from_json(cls, data: dict[str, Any]) -> "Record":
         """The record that `to_json` wrote."""
         order, end = data["order"], data["end"]
-        order |= {"spec": BuildSpec(**order["spec"]), "output": Path(order["output"])}
+        order |= {"spec": BuildSpec(**order["spec"]), "output": output_of(order["output"])}
         if end is not None:
             end["state"] = State(end["state"])
         return cls(
@@ -142,8 +143,8 @@ class Build:
         return self.record.end.state if self.record.end else _STATES[self.progress.phase]
 
     @property
-    def output(self) -> Path:
-        """The dataset's folder."""
+    def output(self) -> Output:
+        """Where the dataset is to be."""
         return self.record.order.output
 
     @property

@@ -1,11 +1,13 @@
 """How work ends early: no thread is left alone with files, and causes keep their names."""
 
 import asyncio
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from faceloom.pipeline.storage.output import Output
 from faceloom.runtime.errors import FaceloomError, FailedPrecondition
 
 T = TypeVar("T")
@@ -31,8 +33,8 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def one_cause(output: Path) -> Iterator[None]:
-    """Lets out the first cause alone of what goes wrong while a build's folder is worked on.
+def one_cause(output: Output) -> Iterator[None]:
+    """Lets out the first cause alone of what goes wrong while a build's place is worked on.
 
     Raises:
         FailedPrecondition: The system would not let the folder be written.
@@ -42,7 +44,9 @@ def one_cause(output: Path) -> Iterator[None]:
     except BaseException as error:
         cause = first_cause(error)
         if isinstance(cause, OSError):
+            # What goes to an object store is made in a temporary folder.
+            folder = output if isinstance(output, Path) else tempfile.gettempdir()
             raise FailedPrecondition(
-                f"cannot write to {output}: {cause.strerror}", reason="CANNOT_WRITE"
+                f"cannot write to {folder}: {cause.strerror}", reason="CANNOT_WRITE"
             ) from cause
         raise cause from None

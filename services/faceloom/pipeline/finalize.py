@@ -10,7 +10,6 @@ when their digests are.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from faceloom.pipeline.durable import (
     sync_folder,
     write_atomically,
 )
-from faceloom.pipeline.folder import DATASET, RECIPE, BuildFolder
 from faceloom.pipeline.latents import merge_latents
-from faceloom.pipeline.manifest import LATENTS
+from faceloom.pipeline.manifest import LATENTS, Manifest
+from faceloom.pipeline.names import DATASET, RECIPE
 from faceloom.pipeline.outcomes import KINDS, Accepted, Failed, Rejected
 from faceloom.pipeline.recipe import Recipe
 from faceloom.segmentation.labels import PALETTE
@@ -38,6 +37,8 @@ FAILED = "failed.jsonl"
 LABELS = "labels.json"
 README = "README.md"
 SUMS = "SHA256SUMS"
+# All of a dataset but its pictures and dataset.json.
+FILES = (METADATA, REJECTED, FAILED, LABELS, RECIPE, README, LATENTS, SUMS)
 # Out of a hundred ids, how many go to which split. An id never changes its split, however the dataset grows.
 _SPLITS = (("train", 90), ("validation", 95), ("test", 100))
 
@@ -54,6 +55,31 @@ class Summary:
     dataset_digest: str
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What the files of a dataset say, as it follows from the manifests of all its shards.
+
+    Args:
+        recipe: What it is made by.
+        ordinals: Of the accepted faces, in order.
+        texts: The files by name, without SHA256SUMS and dataset.json.
+        sums: sha256 of those and of the pictures, by path.
+        counts: Accepted, rejected, failed.
+    """
+
+    recipe: Recipe
+    ordinals: Sequence[int]
+    texts: Mapping[str, bytes]
+    sums: Mapping[str, str]
+    counts: tuple[int, int, int]
+
+    def closed(self, latents_sha256: str) -> tuple[bytes, Summary]:
+        """SHA256SUMS and what dataset.json says, once the latents are there."""
+        listing = sums_text({**self.sums, LATENTS: latents_sha256})
+        digest = hashlib.sha256(listing).hexdigest()
+        return listing, Summary(sum(self.counts), *self.counts, self.recipe.digest, digest)
+
+
 def read_summary(output: Path) -> Summary | None:
     """The summary of a finished dataset; nothing when it is not finished.
 
@@ -61,17 +87,28 @@ def read_summary(output: Path) -> Summary | None:
         ValueError: dataset.json is not what a build writes.
     """
     try:
-        return Summary(**json.loads((output / DATASET).read_bytes()))
+        return summary_in((output / DATASET).read_bytes())
     except FileNotFoundError:
         return None
-    except (TypeError, OSError) as error:
+    except OSError as error:
         raise ValueError(str(error)) from None
 
 
-def finalize(folder: BuildFolder, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+def summary_in(text: bytes) -> Summary:
+    """The summary in a dataset.json.
+
+    Raises:
+        ValueError: It is not what a build writes.
+    """
+    try:
+        return Summary(**json.loads(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def finalize(output: Path, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
     """Makes the dataset out of all its shards, and declares it complete."""
-    output = folder.output
-    reopen(folder)
+    reopen(output)
     for left_behind in output.glob(".new-*"):
         left_behind.unlink()
     sources = {
@@ -81,57 +118,49 @@ def finalize(folder: BuildFolder, recipe: Recipe, shards: Sequence[Shard]) -> Su
         for path in outcome.files.values()
     }
     _place_pictures(output, sources)
-    sums = {path: shard.manifest.files[path].sha256 for path, shard in sources.items()}
-    accepted = sorted((one for shard in shards for one in shard.manifest.accepted), key=_ordinal)
-    rejected = sorted((one for shard in shards for one in shard.manifest.rejected), key=_ordinal)
-    failed = sorted((one for shard in shards for one in shard.manifest.failed), key=_ordinal)
+    made = contents(recipe, [shard.manifest for shard in shards])
+    for name, text in made.texts.items():
+        write_atomically(output / name, text)
+    merge_latents(output / LATENTS, made.ordinals, shards)
+    listing, summary = made.closed(file_sha256(output / LATENTS))
+    write_atomically(output / SUMS, listing)
+    write_atomically(output / DATASET, summary_text(summary))
+    return summary
+
+
+def contents(recipe: Recipe, manifests: Sequence[Manifest]) -> Contents:
+    """What the files of a dataset say, latents and pictures aside."""
+    sums = {
+        path: manifest.files[path].sha256
+        for manifest in manifests
+        for outcome in manifest.accepted
+        for path in outcome.files.values()
+    }
+    accepted = sorted((one for shard in manifests for one in shard.accepted), key=_ordinal)
+    rejected = sorted((one for shard in manifests for one in shard.rejected), key=_ordinal)
+    failed = sorted((one for shard in manifests for one in shard.failed), key=_ordinal)
+    counts = (len(accepted), len(rejected), len(failed))
     texts = {
         METADATA: _lines(metadata_row(one, recipe, sums) for one in accepted),
         REJECTED: _lines(rejected_row(one) for one in rejected),
         FAILED: _lines(asdict(one) for one in failed),
         LABELS: _document(labels(recipe)),
         RECIPE: _document(recipe.to_json()),
-        README: dataset_card(recipe, len(accepted), len(rejected), len(failed)).encode(),
+        README: dataset_card(recipe, *counts).encode(),
     }
-    for name, text in texts.items():
-        write_atomically(output / name, text)
-        sums[name] = hashlib.sha256(text).hexdigest()
-    merge_latents(output / LATENTS, [one.ordinal for one in accepted], shards)
-    sums[LATENTS] = file_sha256(output / LATENTS)
-    listing = sums_text(sums)
-    write_atomically(output / SUMS, listing)
-    counts = (len(accepted), len(rejected), len(failed))
-    summary = Summary(sum(counts), *counts, recipe.digest, hashlib.sha256(listing).hexdigest())
-    write_atomically(output / DATASET, _document(asdict(summary)))
-    return summary
+    sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+    return Contents(recipe, [one.ordinal for one in accepted], texts, sums, counts)
 
 
-def reopen(folder: BuildFolder) -> None:
+def reopen(output: Path) -> None:
     """Takes back that the dataset is complete."""
-    (folder.output / DATASET).unlink(missing_ok=True)
-    sync_folder(folder.output)
+    (output / DATASET).unlink(missing_ok=True)
+    sync_folder(output)
 
 
-def remove(folder: BuildFolder) -> None:
-    """Removes what builds wrote into a folder, and the folder if nothing else is in it.
-
-    Raises:
-        UsageError: It is not a build's, or a run is working on it.
-    """
-    folder.check()
-    with folder.lock():
-        reopen(folder)
-        names = (METADATA, REJECTED, FAILED, LABELS, RECIPE, README, LATENTS, SUMS)
-        written = [folder.output / name for name in names]
-        written += folder.output.glob(".new-*")
-        for kind in KINDS:
-            written += (folder.output / kind).glob("[0-9]*.png")
-        for path in written:
-            path.unlink(missing_ok=True)
-        shutil.rmtree(folder.state)
-    for path in (*(folder.output / kind for kind in KINDS), folder.output):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+def summary_text(summary: Summary) -> bytes:
+    """The content of dataset.json."""
+    return _document(asdict(summary))
 
 
 def sums_text(sums: Mapping[str, str]) -> bytes:

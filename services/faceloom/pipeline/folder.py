@@ -4,21 +4,21 @@ The dataset lies in the folder itself, the working state in `.build/`. Both belo
 any number of workers that add shards and touch nothing else.
 """
 
-import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from faceloom.pipeline.commit import Shard, ShardStore, newest_generations
 from faceloom.pipeline.durable import take_lock, write_once
-from faceloom.pipeline.plan import shard_count
-from faceloom.pipeline.recipe import Recipe, differences
+from faceloom.pipeline.finalize import FILES, Summary, finalize, read_summary, reopen
+from faceloom.pipeline.manifest import MANIFEST, Manifest
+from faceloom.pipeline.names import DATASET, SHARDS, STATE
+from faceloom.pipeline.outcomes import KINDS
+from faceloom.pipeline.recipe import Recipe
+from faceloom.pipeline.storage.build import BuildStorage
 from faceloom.runtime.errors import UsageError
-
-STATE = ".build"
-DATASET = "dataset.json"
-RECIPE = "recipe.json"
 
 
 class FolderInUse(UsageError):
@@ -38,29 +38,15 @@ class CannotWrite(UsageError):
         self.cause = cause
 
 
-@dataclass(frozen=True)
-class RecordedPlan:
-    """What a build was begun with. The number of shards cannot change while some are committed."""
-
-    recipe: Recipe
-    shards: int
-
-
-class BuildFolder:
-    """Where one dataset is made."""
+class BuildFolder(BuildStorage):
+    """Where one dataset is made. The methods are described where they are declared."""
 
     def __init__(self, output: Path) -> None:
-        self.output = output
+        self.output: Path = output
         self.state = output / STATE
-        self.shards = self.state / "shards"
-        self._plan = self.state / "build.json"
 
     def check(self) -> None:
-        """Makes sure that nobody's files are in the way.
-
-        Raises:
-            UsageError: The folder holds something else than a build.
-        """
+        """Makes sure that nobody's files are in the way."""
         if self.output.exists() and not self.output.is_dir():
             raise UsageError(f"{self.output} is not a folder")
         ours = self.state.is_dir() or (self.output / DATASET).is_file()
@@ -71,12 +57,7 @@ class BuildFolder:
 
     @contextmanager
     def lock(self, shared: bool = False) -> Iterator[None]:
-        """Holds the folder, alone or with others who share it.
-
-        Raises:
-            FolderInUse: Another run holds it.
-            CannotWrite: The folder cannot be written.
-        """
+        """Holds the folder, alone or with others who share it."""
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             lock = take_lock(self.state / "lock", shared)
@@ -92,59 +73,53 @@ class BuildFolder:
         finally:
             os.close(lock)
 
-    def read_plan(self) -> RecordedPlan | None:
-        """What the unfinished or finished build here was begun with.
+    def read(self, name: str) -> bytes:
+        """A file of the folder."""
+        return (self.output / name).read_bytes()
 
-        Raises:
-            UsageError: It cannot be read.
-        """
-        try:
-            data = json.loads(self._plan.read_bytes())
-            return RecordedPlan(Recipe.from_json(data["recipe"]), int(data["shards"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{self._plan} cannot be used ({error}); choose another output folder"
-            ) from None
+    def write_once(self, name: str, data: bytes) -> None:
+        """Puts a file in place unless there is one."""
+        write_once(self.output / name, data)
 
-    def read_finished_recipe(self) -> Recipe | None:
-        """What the dataset here was made by, if it is finished, even when its state was removed.
+    def shards(self, recipe: Recipe) -> ShardStore:
+        """Its shards."""
+        return ShardStore(self.output / SHARDS, recipe)
 
-        Raises:
-            UsageError: It cannot be read.
-        """
-        if not (self.output / DATASET).is_file():
-            return None
-        try:
-            return Recipe.from_json(json.loads((self.output / RECIPE).read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{self.output / RECIPE} cannot be used ({error}); choose another output folder"
-            ) from None
+    def committed(self) -> Mapping[int, str]:
+        """The newest generation of every shard."""
+        found = newest_generations(self.output / SHARDS)
+        return {index: folder.name for index, folder in found.items()}
 
-    def take_up(self, recipe: Recipe, shards: int | None) -> RecordedPlan:
-        """The plan that is recorded here; a new one where there is none. Many may do it at once.
+    def read_manifest(self, generation: str) -> Manifest:
+        """What a committed shard says about itself."""
+        return Manifest.from_bytes(self.read(f"{SHARDS}/{generation}/{MANIFEST}"))
 
-        Args:
-            recipe: What the build is made by now.
-            shards: As in `run.Options`; only for a new plan.
+    def read_summary(self) -> Summary | None:
+        """The summary of a finished dataset."""
+        return read_summary(self.output)
 
-        Raises:
-            UsageError: The build here is of another recipe, or cannot be read.
-        """
-        if self.read_plan() is None and self.read_finished_recipe() in (None, recipe):
-            self._record(RecordedPlan(recipe, shard_count(recipe.spec, shards)))
-        plan = self.read_plan()
-        begun_with = plan.recipe if plan else self.read_finished_recipe()
-        changes = differences(begun_with, recipe) if begun_with else []
-        if plan is None or changes:
-            raise UsageError(
-                f"{self.output} holds a build of another recipe ({'; '.join(changes)});"
-                " give what it was begun with, or choose another output folder"
-            )
-        return plan
+    def finalize(self, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+        """Makes the dataset."""
+        return finalize(self.output, recipe, shards)
 
-    def _record(self, plan: RecordedPlan) -> None:
-        data = {"recipe": plan.recipe.to_json(), "shards": plan.shards}
-        write_once(self._plan, json.dumps(data, indent=1).encode() + b"\n")
+    def reopen(self) -> None:
+        """Takes back that the dataset is complete."""
+        reopen(self.output)
+
+    def remove(self) -> None:
+        """Removes what builds wrote into the folder, and the folder if nothing else is in it."""
+        if not self.output.exists():
+            return
+        self.check()
+        with self.lock():
+            self.reopen()
+            written = [self.output / name for name in FILES]
+            written += self.output.glob(".new-*")
+            for kind in KINDS:
+                written += (self.output / kind).glob("[0-9]*.png")
+            for path in written:
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.state)
+        for path in (*(self.output / kind for kind in KINDS), self.output):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from faceloom.pipeline.cancellation import to_end
-from faceloom.pipeline.commit import Shard, ShardStore
-from faceloom.pipeline.folder import RecordedPlan
+from faceloom.pipeline.commit import Shard
 from faceloom.pipeline.outcomes import Outcome
 from faceloom.pipeline.plan import Block, block, shard_blocks
 from faceloom.pipeline.shard import OpenShard, commit_again, retry_failed
 from faceloom.pipeline.stages import Stages
 from faceloom.pipeline.stopwatch import Stopwatch
+from faceloom.pipeline.storage.build import RecordedPlan, Shards
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ShardMaker:
     """
 
     plan: RecordedPlan
-    store: ShardStore
+    store: Shards
     stages: Stages
     stopwatch: Stopwatch
     judged: Callable[[Iterable[Outcome]], None]

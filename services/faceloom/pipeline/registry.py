@@ -13,10 +13,11 @@ from pathlib import Path
 
 from faceloom.pipeline.builds import Build, BuildIndex, End, Order, Record, State
 from faceloom.pipeline.executors.executor import Executor
-from faceloom.pipeline.finalize import remove
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.progress import Phase, Progress
 from faceloom.pipeline.standing import read_standing
+from faceloom.pipeline.storage.opening import open_build
+from faceloom.pipeline.storage.output import Output
 from faceloom.runtime.errors import (
     Conflict,
     FaceloomError,
@@ -155,10 +156,10 @@ class Builds:
         build = self.get(build_id)
         if build.record.end is None:
             raise FailedPrecondition("the build runs; cancel it first", reason="BUILD_RUNS")
-        if delete_files and build.output.exists():
+        if delete_files:
             self._check_free(build.output)
             try:
-                await asyncio.to_thread(remove, BuildFolder(build.output))
+                await asyncio.to_thread(lambda: open_build(build.output).remove())
             except UsageError as error:
                 raise FailedPrecondition(str(error), reason="CANNOT_DELETE") from None
         self._index.remove(build_id)
@@ -170,6 +171,9 @@ class Builds:
 
     def _check_output(self, order: Order) -> None:
         self._check_free(order.output)
+        if not isinstance(order.output, Path):
+            # It may take a while to answer; what is wrong with it ends the build.
+            return
         folder = BuildFolder(order.output)
         try:
             folder.check()
@@ -186,13 +190,13 @@ class Builds:
                 f"{order.output} holds a build of {plan.recipe.spec}", reason="OTHER_RECIPE"
             )
 
-    def _check_free(self, output: Path) -> None:
+    def _check_free(self, output: Output) -> None:
         if at_work := self._at_work_on(output):
             raise FailedPrecondition(
                 f"build {at_work.id} is working on {output}", reason="OUTPUT_IN_USE"
             )
 
-    def _at_work_on(self, output: Path) -> Build | None:
+    def _at_work_on(self, output: Output) -> Build | None:
         for build in self._builds.values():
             if build.record.end is None and build.output == output:
                 return build

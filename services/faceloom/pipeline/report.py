@@ -13,7 +13,7 @@ from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
 from faceloom.pipeline.finalize import METADATA, REJECTED, read_summary
-from faceloom.pipeline.folder import RECIPE
+from faceloom.pipeline.names import RECIPE
 from faceloom.pipeline.pictures import colours, figure, triple
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.translations import translations

@@ -3,14 +3,12 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from faceloom.client import Faceloom
 from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.cancellation import one_cause, to_end
-from faceloom.pipeline.commit import Shard, ShardStore
-from faceloom.pipeline.finalize import Summary, finalize, read_summary, reopen
-from faceloom.pipeline.folder import BuildFolder, RecordedPlan
+from faceloom.pipeline.commit import Shard
+from faceloom.pipeline.finalize import Summary
 from faceloom.pipeline.making import ShardMaker
 from faceloom.pipeline.plan import shard_blocks, shard_count
 from faceloom.pipeline.probe import probe
@@ -20,7 +18,10 @@ from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.stages import SERVICES, Stages, patient_services
 from faceloom.pipeline.standing import finished
 from faceloom.pipeline.stopwatch import Stopwatch
-from faceloom.pipeline.verify import dataset_faults
+from faceloom.pipeline.storage.build import BuildStorage, RecordedPlan, Shards
+from faceloom.pipeline.storage.opening import open_build
+from faceloom.pipeline.storage.output import Output
+from faceloom.pipeline.verify import is_intact
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,13 @@ class Result:
     """A finished build.
 
     Args:
-        output: The dataset's folder.
+        output: Where the dataset is.
         summary: Its counts and digests.
         progress: How this run went: rate and seconds by part.
         notes: What a person should know about the run.
     """
 
-    output: Path
+    output: Output
     summary: Summary
     progress: Progress
     notes: tuple[str, ...]
@@ -63,7 +64,7 @@ class Result:
 
 async def run_build(
     spec: BuildSpec,
-    output: Path,
+    output: Output,
     faceloom: Faceloom,
     options: Options = Options(),
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -76,25 +77,25 @@ async def run_build(
         UsageError: The folder is not free for this build; the message says why.
         ServiceError: A service stayed away, changed, or failed everything.
     """
-    folder = BuildFolder(output)
-    folder.check()
-    with folder.lock(), one_cause(output):
-        return await _Run(spec, folder, faceloom, options, on_progress).run()
+    storage = open_build(output)
+    await to_end(storage.check)
+    with storage.lock(), one_cause(output):
+        return await _Run(spec, storage, faceloom, options, on_progress).run()
 
 
 class _Run:
-    """One run, while the folder is locked."""
+    """One run, while the place is held."""
 
     def __init__(
         self,
         spec: BuildSpec,
-        folder: BuildFolder,
+        storage: BuildStorage,
         faceloom: Faceloom,
         options: Options,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._spec = spec
-        self._folder = folder
+        self._storage = storage
         self._faceloom = faceloom
         self._options = options
         self._stopwatch = Stopwatch((*SERVICES, "encode", "commit", "finalize"))
@@ -111,10 +112,10 @@ class _Run:
         finished = await to_end(self._finished, recipe)
         if finished is not None:
             return self._result(finished)
-        plan = self._folder.take_up(recipe, self._options.shards)
+        plan = await to_end(self._storage.take_up, recipe, self._options.shards)
         if self._options.shards and plan.shards != shard_count(self._spec, self._options.shards):
             self._note(f"this build was begun with {plan.shards} shards and keeps them")
-        store = ShardStore(self._folder.shards, recipe)
+        store = self._storage.shards(recipe)
         store.clean()
         self._tally.shards = plan.shards
         stages = Stages(found, self._faceloom, services, self._stopwatch)
@@ -131,31 +132,31 @@ class _Run:
         self._tally.enter(Phase.FINALIZING)
         with self._stopwatch("finalize"):
             shards = [self._shards[index] for index in range(plan.shards)]
-            summary = await to_end(finalize, self._folder, recipe, shards)
+            summary = await to_end(self._storage.finalize, recipe, shards)
         return self._result(summary)
 
     def _result(self, summary: Summary) -> Result:
         self._tally.enter(Phase.DONE)
         progress = finished(self._tally.progress(), summary)
-        return Result(self._folder.output, summary, progress, progress.notes)
+        return Result(self._storage.output, summary, progress, progress.notes)
 
     def _finished(self, recipe: Recipe) -> Summary | None:
         """The dataset, if it is here already, whole, and nothing of it is to be made again."""
         try:
-            summary = read_summary(self._folder.output)
+            summary = self._storage.read_summary()
         except ValueError:
             return None
         if summary is None or summary.recipe_digest != recipe.digest:
             return None
         if self._options.retry_failed and summary.failed:
             return None
-        return None if dataset_faults(self._folder.output) else summary
+        return summary if is_intact(self._storage.output) else None
 
     def _note(self, text: str) -> None:
         log.warning(text)
         self._tally.notes += (text,)
 
-    async def _find_committed(self, store: ShardStore, plan: RecordedPlan) -> None:
+    async def _find_committed(self, store: Shards, plan: RecordedPlan) -> None:
         for index in range(plan.shards):
             shard = await to_end(
                 store.find_only, index, shard_blocks(self._spec, plan.shards, index)
@@ -167,7 +168,7 @@ class _Run:
     async def _retry_failed(self, maker: ShardMaker) -> None:
         for shard in list(self._shards.values()):
             if shard.manifest.failed:
-                reopen(self._folder)
+                await to_end(self._storage.reopen)
                 await maker.make_failed_again(shard)
 
     def _count(self, shard: Shard) -> None:

@@ -15,9 +15,10 @@ from faceloom.pipeline.builds import Build, Order
 from faceloom.pipeline.registry import Builds
 from faceloom.pipeline.run import DEFAULT_JOBS
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
-from faceloom.runtime.errors import InvalidArgument
+from faceloom.runtime.errors import InvalidArgument, UsageError
 
 FULL_NAME = "faceloom.pipeline.v1.PipelineService"
 
@@ -95,9 +96,6 @@ def order_of(request: pb.CreateBuildRequest) -> Order:
         raise InvalidArgument(
             "give 1 to 128 letters, digits, dots, dashes and underscores", field="request_id"
         )
-    output = Path(request.output)
-    if not output.is_absolute() or ".." in output.parts or "\0" in request.output:
-        raise InvalidArgument("give an absolute folder without '..'", field="output")
     for field, value, most in (
         ("shards", request.shards, MAX_SHARDS),
         ("jobs", request.jobs, MAX_JOBS),
@@ -107,11 +105,25 @@ def order_of(request: pb.CreateBuildRequest) -> Order:
     return Order(
         request_id=request.request_id,
         spec=_spec_of(request.spec),
-        output=output,
+        output=_output_of(request.output),
         shards=request.shards or None,
         jobs=request.jobs or DEFAULT_JOBS,
         retry_failed=request.retry_failed,
     )
+
+
+def _output_of(text: str) -> Output:
+    folder = Path(text)
+    if "://" in text:
+        try:
+            return output_of(text)
+        except UsageError as error:
+            raise InvalidArgument(str(error), field="output") from None
+    if not folder.is_absolute() or ".." in folder.parts or "\0" in text:
+        raise InvalidArgument(
+            "give an absolute folder without '..', or s3://bucket/prefix", field="output"
+        )
+    return folder
 
 
 def _spec_of(spec: pb.BuildSpec) -> BuildSpec:

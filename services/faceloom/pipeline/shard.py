@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from faceloom.pipeline.commit import Shard, ShardStore
+from faceloom.pipeline.commit import Shard
 from faceloom.pipeline.manifest import LATENTS
 from faceloom.pipeline.outcomes import Accepted, Failed, Outcome
 from faceloom.pipeline.plan import block, block_of
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.stages import Batch, Stages, until_full
+from faceloom.pipeline.storage.build import Shards
 
 _Latents = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -20,7 +21,7 @@ _Latents = tuple[NDArray[np.float32], NDArray[np.float32]]
 class OpenShard:
     """A shard some of whose blocks are still being made."""
 
-    def __init__(self, store: ShardStore, index: int, blocks: range) -> None:
+    def __init__(self, store: Shards, index: int, blocks: range) -> None:
         self._store = store
         self._blocks = blocks
         self._missing = set(blocks)
@@ -72,10 +73,9 @@ async def retry_failed(
     return outcomes, made
 
 
-def commit_again(
-    store: ShardStore, shard: Shard, outcomes: Sequence[Outcome], made: Batch
-) -> Shard:
+def commit_again(store: Shards, shard: Shard, outcomes: Sequence[Outcome], made: Batch) -> Shard:
     """Commits the next generation of a shard: old files as they are, new ones beside them."""
+    shard = store.whole(shard)
     old = load_file(shard.folder / LATENTS)
     latents = {
         outcome.ordinal: (z, w)

@@ -1,50 +1,49 @@
-"""Where a build stands, read from its folder alone, without asking whoever runs it."""
+"""Where a build stands, read from its place alone, without asking whoever runs it."""
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
-from faceloom.pipeline.commit import newest_generations
-from faceloom.pipeline.finalize import Summary, read_summary
-from faceloom.pipeline.folder import BuildFolder
-from faceloom.pipeline.manifest import MANIFEST, Manifest
+from faceloom.pipeline.finalize import Summary
 from faceloom.pipeline.progress import Phase, Progress, counts_of
-from faceloom.runtime.errors import UsageError
+from faceloom.pipeline.storage.build import BuildStorage
+from faceloom.pipeline.storage.opening import open_build
+from faceloom.pipeline.storage.output import Output
+from faceloom.runtime.errors import FaceloomError
 
 
-def read_standing(output: Path) -> tuple[Progress, Summary | None]:
+def read_standing(output: Output) -> tuple[Progress, Summary | None]:
     """The counts of committed shards, or of the whole dataset with its summary once it is finished.
 
     Hashes are not verified; `verify` and the next run do that.
     """
-    folder = BuildFolder(output)
     try:
-        plan = folder.read_plan()
-        summary = read_summary(output)
-    except (UsageError, ValueError):
+        storage = open_build(output)
+        plan = storage.read_plan()
+        summary = storage.read_summary()
+    except (FaceloomError, ValueError):
         return Progress(), None
     progress = Progress()
     if plan is not None:
         progress = replace(progress, shards=plan.shards, recipe_digest=plan.recipe.digest)
     if summary is not None:
         return finished(replace(progress, shards_committed=progress.shards), summary), summary
-    return Committed(folder).add_to(progress), None
+    return Committed(storage).add_to(progress), None
 
 
 class Committed:
     """Counts the shards that others commit; every manifest is read once."""
 
-    def __init__(self, folder: BuildFolder) -> None:
-        self._shards = folder.shards
+    def __init__(self, storage: BuildStorage) -> None:
+        self._storage = storage
         self._counts: dict[int, Counter[str]] = {}
-        self._read: set[Path] = set()
+        self._read: set[str] = set()
 
     def add_to(self, progress: Progress) -> Progress:
         """The progress with what is committed by now."""
-        for index, shard in newest_generations(self._shards).items():
+        for index, shard in self._storage.committed().items():
             if shard not in self._read:
                 try:
-                    manifest = Manifest.from_bytes((shard / MANIFEST).read_bytes())
+                    manifest = self._storage.read_manifest(shard)
                 except (OSError, ValueError):
                     continue
                 self._counts[index] = counts_of(manifest)

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -20,11 +22,15 @@ from faceloom.pipeline.finalize import (
     read_summary,
     rejected_row,
 )
-from faceloom.pipeline.folder import DATASET, RECIPE, STATE, BuildFolder
-from faceloom.pipeline.manifest import LATENTS, shard_faults
+from faceloom.pipeline.folder import BuildFolder
+from faceloom.pipeline.manifest import LATENTS, MANIFEST, shard_faults
+from faceloom.pipeline.names import DATASET, PLAN, RECIPE, SHARDS, STATE
 from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected
 from faceloom.pipeline.plan import block_count, coverage_faults, shard_blocks
 from faceloom.pipeline.recipe import Recipe
+from faceloom.pipeline.storage.bucket import BuildBucket
+from faceloom.pipeline.storage.output import Output
+from faceloom.pipeline.storage.shards import manifest_path
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import file_sha256
 
@@ -65,16 +71,38 @@ class _Hashes:
             return f"none: {error.strerror}"
 
 
-def verify(output: Path) -> list[Fault]:
+def verify(output: Output) -> list[Fault]:
     """Everything that is wrong with a dataset and, if it is still there, with the state of its build."""
+    if not isinstance(output, Path):
+        dataset, state = _bucket_faults(BuildBucket(output))
+        return dataset + state
     if not output.is_dir():
         return [Fault(str(output), "there is no such folder")]
     hashes = _Hashes()
     return dataset_faults(output, hashes) + _state_faults(BuildFolder(output), hashes)
 
 
-def dataset_faults(output: Path, hash_of: Callable[[Path], str] = file_sha256) -> list[Fault]:
-    """Everything that is wrong with the dataset itself."""
+def is_intact(output: Output) -> bool:
+    """Whether there is a finished dataset, exactly as its build wrote it."""
+    if isinstance(output, Path):
+        return not dataset_faults(output)
+    bucket = BuildBucket(output)
+    # Pictures are not read for a dataset that is not finished.
+    return bucket.read_summary() is not None and not _bucket_faults(bucket)[0]
+
+
+def dataset_faults(
+    output: Path,
+    hash_of: Callable[[Path], str] = file_sha256,
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> list[Fault]:
+    """Everything that is wrong with the dataset itself.
+
+    Args:
+        output: Its folder.
+        hash_of: Answers with the sha256 of a file.
+        elsewhere: sha256 by path of files of the dataset that are not in the folder.
+    """
     try:
         summary = read_summary(output)
     except ValueError as error:
@@ -90,7 +118,7 @@ def dataset_faults(output: Path, hash_of: Callable[[Path], str] = file_sha256) -
     sums = {path: digest for digest, _, path in lines}
     if hashlib.sha256(text).hexdigest() != summary.dataset_digest:
         faults.append(Fault(SUMS, f"is not what {DATASET} was written for"))
-    faults += _file_faults(output, sums, hash_of)
+    faults += _file_faults(output, sums, hash_of, elsewhere)
     if {fault.path for fault in faults} & _TEXTS:
         return faults
     try:
@@ -104,16 +132,19 @@ def dataset_faults(output: Path, hash_of: Callable[[Path], str] = file_sha256) -
 
 
 def _file_faults(
-    output: Path, sums: Mapping[str, str], hash_of: Callable[[Path], str]
+    output: Path,
+    sums: Mapping[str, str],
+    hash_of: Callable[[Path], str],
+    elsewhere: Mapping[str, str],
 ) -> list[Fault]:
     present = {path for path in files_under(output) if not path.startswith(f"{STATE}/")}
-    present -= {DATASET, SUMS}
+    present = (present | elsewhere.keys()) - {DATASET, SUMS}
     faults = [Fault(path, "missing") for path in sorted(sums.keys() - present)]
     faults += [Fault(path, "extra: no build wrote it") for path in sorted(present - sums.keys())]
     return faults + [
         Fault(path, "changed")
         for path in sorted(sums.keys() & present)
-        if hash_of(output / path) != sums[path]
+        if (elsewhere.get(path) or hash_of(output / path)) != sums[path]
     ]
 
 
@@ -167,14 +198,47 @@ def _state_faults(folder: BuildFolder, hash_of: Callable[[Path], str]) -> list[F
     try:
         plan = folder.read_plan()
     except UsageError as error:
-        return [Fault(f"{STATE}/build.json", str(error))]
+        return [Fault(PLAN, str(error))]
     if plan is None:
         return []
     faults = []
     for index in range(plan.shards):
         blocks = shard_blocks(plan.recipe.spec, plan.shards, index)
-        for shard in generations(folder.shards, index):
+        for shard in generations(folder.output / SHARDS, index):
             path = shard.relative_to(folder.output).as_posix()
             problems = shard_faults(shard, plan.recipe, index, blocks, hash_of)
             faults += [Fault(path, problem) for problem in problems]
     return faults
+
+
+def _bucket_faults(bucket: BuildBucket) -> tuple[list[Fault], list[Fault]]:
+    """What is wrong with the dataset and with the shards, from reading every object once."""
+    try:
+        plan = bucket.read_plan()
+    except UsageError as error:
+        return [], [Fault(PLAN, str(error))]
+    if plan is None:
+        return [], [Fault(PLAN, "missing: it says which shards there are")]
+    faults: list[Fault] = []
+    pictures: dict[str, str] = {}
+    with bucket.lock(shared=True):
+        shards = bucket.shards(plan.recipe)
+        found = bucket.generations()
+        for index in range(plan.shards):
+            blocks = shard_blocks(plan.recipe.spec, plan.shards, index)
+            for generation in sorted(found.get(index, ())):
+                _, problems = shards.bring(index, generation, blocks)
+                path = manifest_path(index, generation)
+                faults += [Fault(path, problem) for problem in problems]
+                folder = shards.brought(index, generation)
+                # A newer generation stands for the older ones.
+                pictures |= _picture_hashes(folder)
+                shutil.rmtree(folder)
+        texts, strange = bucket.bring_dataset()
+        elsewhere = pictures | dict.fromkeys(strange, "not read")
+        return dataset_faults(texts, elsewhere=elsewhere), faults
+
+
+def _picture_hashes(folder: Path) -> dict[str, str]:
+    pictures = files_under(folder) - {MANIFEST, LATENTS}
+    return {path: file_sha256(folder / path) for path in pictures}

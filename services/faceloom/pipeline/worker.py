@@ -1,7 +1,7 @@
 """One worker of a build that many make together: it makes one shard, commits it, and is done.
 
-Workers share nothing but the build's folder. They hold it together; who puts the dataset together holds it
-alone. A worker may die at any moment, and two may make the same shard: the commit decides.
+Workers share nothing but the build's place. A folder they hold together, and who puts the dataset together
+holds it alone. A worker may die at any moment, and two may make the same shard: the commit decides.
 """
 
 import asyncio
@@ -10,15 +10,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from faceloom.client import Faceloom
 from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.cancellation import one_cause, to_end
-from faceloom.pipeline.commit import Shard, ShardStore, newest_generations
-from faceloom.pipeline.finalize import read_summary, reopen
-from faceloom.pipeline.folder import BuildFolder, CannotWrite, FolderInUse, RecordedPlan
+from faceloom.pipeline.commit import Shard
+from faceloom.pipeline.folder import CannotWrite, FolderInUse
 from faceloom.pipeline.making import ShardMaker
 from faceloom.pipeline.plan import shard_blocks
 from faceloom.pipeline.probe import Probe, probe
@@ -26,6 +24,10 @@ from faceloom.pipeline.run import DEFAULT_JOBS, Options, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.stages import SERVICES, Stages, patient_services
 from faceloom.pipeline.stopwatch import Stopwatch
+from faceloom.pipeline.storage.build import BuildStorage, RecordedPlan
+from faceloom.pipeline.storage.objects import StoreMisconfigured
+from faceloom.pipeline.storage.opening import open_build
+from faceloom.pipeline.storage.output import Output
 from faceloom.runtime.errors import FaceloomError, FailedPrecondition, UsageError
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Assignment:
     """What a worker is to do.
 
     Args:
-        output: The dataset's folder, which all workers of the build see.
+        output: Where the dataset is to be; all workers of the build see it.
         index: Which shard.
         spec: What is built; what was recorded in the folder when not given.
         shards: How many shards a build that is begun now has, as in `run.Options`.
@@ -60,7 +62,7 @@ class Assignment:
         finalize: Put the dataset together if no shard is missing any more.
     """
 
-    output: Path
+    output: Output
     index: int
     spec: BuildSpec | None = None
     shards: int | None = None
@@ -82,24 +84,24 @@ async def work(
         ServiceError: A service stayed away, changed, or failed everything; the folder cannot be written.
     """
     patience = patience or Patience()
-    folder = BuildFolder(assignment.output)
-    folder.check()
-    spec = assignment.spec or _recorded_spec(folder)
+    storage = open_build(assignment.output)
+    await to_end(storage.check)
+    spec = await to_end(_spec, assignment, storage)
     with one_cause(assignment.output):
         stopwatch = Stopwatch((*SERVICES, "encode", "commit"))
         services = patient_services(assignment.jobs, patience, stopwatch)
         found = await probe(spec, faceloom, services)
-        async with _held(folder):
-            plan = await to_end(_begin, folder, found, assignment)
+        async with _held(storage):
+            plan = await to_end(_begin, storage, found, assignment)
             stages = Stages(found, faceloom, services, stopwatch)
-            await _make(assignment, folder, plan, stages, stopwatch)
-        if assignment.finalize and len(newest_generations(folder.shards)) == plan.shards:
-            await _finalize(assignment, spec, plan, faceloom, patience)
+            await _make(assignment, storage, plan, stages, stopwatch)
+        if assignment.finalize and len(await to_end(storage.committed)) == plan.shards:
+            await _finalize(assignment, storage, spec, plan, faceloom, patience)
 
 
 def exit_code(error: FaceloomError) -> int:
     """What a worker that ended in this error tells whoever started it."""
-    if isinstance(error, Misconfigured):
+    if isinstance(error, Misconfigured | StoreMisconfigured):
         return MISCONFIGURED
     if isinstance(error, CannotWrite):
         return MISCONFIGURED if error.cause.errno in _FORBIDDEN else FAILED
@@ -108,18 +110,20 @@ def exit_code(error: FaceloomError) -> int:
     return DETERMINISTIC if isinstance(error, UsageError) else FAILED
 
 
-def _recorded_spec(folder: BuildFolder) -> BuildSpec:
-    plan = folder.read_plan()
+def _spec(assignment: Assignment, storage: BuildStorage) -> BuildSpec:
+    if assignment.spec is not None:
+        return assignment.spec
+    plan = storage.read_plan()
     if plan is None:
         raise Misconfigured(
-            f"{folder.output} holds no plan; give --candidates N or --accepted N to begin a build,"
-            " or check that the volume is the one the build was begun on"
+            f"{storage.output} holds no plan; give --candidates N or --accepted N to begin a build,"
+            " or check that it is where the build was begun"
         )
     return plan.recipe.spec
 
 
-def _begin(folder: BuildFolder, found: Probe, assignment: Assignment) -> RecordedPlan:
-    plan = folder.take_up(found.recipe, assignment.shards)
+def _begin(storage: BuildStorage, found: Probe, assignment: Assignment) -> RecordedPlan:
+    plan = storage.take_up(found.recipe, assignment.shards)
     if not 0 <= assignment.index < plan.shards:
         raise Misconfigured(
             f"there is no shard {assignment.index}: the build has {plan.shards}; start as many workers"
@@ -129,12 +133,12 @@ def _begin(folder: BuildFolder, found: Probe, assignment: Assignment) -> Recorde
 
 async def _make(
     assignment: Assignment,
-    folder: BuildFolder,
+    storage: BuildStorage,
     plan: RecordedPlan,
     stages: Stages,
     stopwatch: Stopwatch,
 ) -> None:
-    store = ShardStore(folder.shards, plan.recipe)
+    store = storage.shards(plan.recipe)
     blocks = shard_blocks(plan.recipe.spec, plan.shards, assignment.index)
     maker = ShardMaker(plan, store, stages, stopwatch, lambda outcomes: None, _say_committed)
     try:
@@ -142,7 +146,7 @@ async def _make(
         if shard is None:
             await maker.make([assignment.index], assignment.jobs)
         elif assignment.retry_failed and shard.manifest.failed:
-            reopen(folder)
+            await to_end(storage.reopen)
             await maker.make_failed_again(shard)
         else:
             _say_committed(shard)
@@ -152,6 +156,7 @@ async def _make(
 
 async def _finalize(
     assignment: Assignment,
+    storage: BuildStorage,
     spec: BuildSpec,
     plan: RecordedPlan,
     faceloom: Faceloom,
@@ -159,7 +164,7 @@ async def _finalize(
 ) -> None:
     """Whoever sees all shards committed does it, one after the other; the first has something to do."""
     options = Options(assignment.jobs, patience=patience)
-    while not _is_finished(assignment.output, plan):
+    while not await to_end(_is_finished, storage, plan):
         try:
             result = await run_build(spec, assignment.output, faceloom, options)
         except FolderInUse:
@@ -169,21 +174,21 @@ async def _finalize(
             return
 
 
-def _is_finished(output: Path, plan: RecordedPlan) -> bool:
+def _is_finished(storage: BuildStorage, plan: RecordedPlan) -> bool:
     try:
-        summary = read_summary(output)
+        summary = storage.read_summary()
     except ValueError:
         return False
     return summary is not None and summary.recipe_digest == plan.recipe.digest
 
 
 @asynccontextmanager
-async def _held(folder: BuildFolder) -> AsyncIterator[None]:
-    """Holds the folder with the other workers; waits for who holds it alone."""
+async def _held(storage: BuildStorage) -> AsyncIterator[None]:
+    """Holds the place with the other workers; waits for who holds it alone."""
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(folder.lock(shared=True))
+                held.enter_context(storage.lock(shared=True))
                 break
             except FolderInUse:
                 await asyncio.sleep(_LOCK_POLL_SECONDS)

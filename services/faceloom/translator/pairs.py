@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from faceloom.generator.network import Generator
 from faceloom.pipeline.finalize import METADATA, read_summary
-from faceloom.pipeline.folder import RECIPE
 from faceloom.pipeline.manifest import LATENTS
+from faceloom.pipeline.names import RECIPE
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.verify import dataset_faults
 from faceloom.runtime.errors import UsageError

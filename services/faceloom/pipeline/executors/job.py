@@ -1,6 +1,7 @@
 """The Job of a build: an index for every shard, a pod for every try."""
 
 import os
+from pathlib import Path
 from typing import Any, Final
 
 from faceloom.pipeline.builds import Order
@@ -18,6 +19,8 @@ _KEPT_SECONDS = 86_400
 _USER = 10001
 # What tells this process where the services are tells the workers, too.
 _PASSED_ON = ("FACELOOM_TARGETS", "FACELOOM_HOST", "FACELOOM_PORT_OFFSET")
+_SCRATCH = "256Mi"
+_LOCAL_FILES = "512Mi"
 
 
 def job_name(order: Order) -> str:
@@ -101,6 +104,12 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
     if order.retry_failed:
         command.append("--retry-failed")
     memory = settings.worker_memory
+    in_folder = isinstance(order.output, Path)
+    scratch, files = (
+        (_SCRATCH, _LOCAL_FILES)
+        if in_folder
+        else (settings.worker_scratch, settings.worker_scratch)
+    )
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
     return {
@@ -123,11 +132,12 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
                 "imagePullPolicy": "IfNotPresent",
                 "command": command,
                 "env": [{"name": name, "value": value} for name, value in environment.items()],
+                "envFrom": [] if in_folder else _credentials(settings),
                 # The last line of the log becomes the reason in the pod's status.
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "resources": {
                     "requests": {"cpu": "250m", "memory": memory, "ephemeral-storage": "64Mi"},
-                    "limits": {"memory": memory, "ephemeral-storage": "512Mi"},
+                    "limits": {"memory": memory, "ephemeral-storage": files},
                 },
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -135,13 +145,28 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
                     "capabilities": {"drop": ["ALL"]},
                 },
                 "volumeMounts": [
-                    {"name": "data", "mountPath": str(settings.data_path)},
+                    *(
+                        [{"name": "data", "mountPath": str(settings.data_path)}]
+                        if in_folder
+                        else []
+                    ),
                     {"name": "tmp", "mountPath": "/tmp"},
                 ],
             }
         ],
         "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": settings.data_claim}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+            *([_data_volume(settings)] if in_folder else []),
+            {"name": "tmp", "emptyDir": {"sizeLimit": scratch}},
         ],
     }
+
+
+def _data_volume(settings: ClusterSettings) -> dict[str, Any]:
+    return {"name": "data", "persistentVolumeClaim": {"claimName": settings.data_claim}}
+
+
+def _credentials(settings: ClusterSettings) -> list[dict[str, Any]]:
+    """What the store wants to know; a worker without it says what is missing."""
+    if not settings.store_secret:
+        return []
+    return [{"secretRef": {"name": settings.store_secret, "optional": True}}]

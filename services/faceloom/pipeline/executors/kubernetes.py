@@ -9,23 +9,25 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from faceloom.client import Faceloom
 from faceloom.pipeline.builds import Order
 from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.cancellation import one_cause, to_end
-from faceloom.pipeline.commit import newest_generations
 from faceloom.pipeline.executors.cluster import Cluster, Object
 from faceloom.pipeline.executors.diagnosis import condition, given_up, why_failed, why_waiting
 from faceloom.pipeline.executors.job import PER_INDEX_RETRIES, job_manifest, job_name
 from faceloom.pipeline.executors.settings import ClusterSettings
-from faceloom.pipeline.folder import BuildFolder, FolderInUse, RecordedPlan
+from faceloom.pipeline.folder import FolderInUse
 from faceloom.pipeline.probe import probe
 from faceloom.pipeline.progress import Phase, Progress
 from faceloom.pipeline.run import Options, Result, run_build
 from faceloom.pipeline.stages import SERVICES, patient_services
 from faceloom.pipeline.standing import Committed
 from faceloom.pipeline.stopwatch import Stopwatch
+from faceloom.pipeline.storage.build import BuildStorage, RecordedPlan
+from faceloom.pipeline.storage.opening import open_build
 from faceloom.runtime.errors import FaceloomError, FailedPrecondition, InvalidArgument
 
 log = logging.getLogger(__name__)
@@ -54,15 +56,16 @@ class KubernetesExecutor:
 
     async def run(self, order: Order, on_progress: Tell) -> Result:
         """Plans, has workers make the shards, and puts the dataset together."""
-        if not order.output.is_relative_to(self.settings.data_path):
+        data = self.settings.data_path
+        if isinstance(order.output, Path) and not order.output.is_relative_to(data):
             raise InvalidArgument(
-                f"workers see {self.settings.data_path} alone; give an output below it",
+                f"workers see {data} alone; give an output below it",
                 field="output",
             )
-        folder = BuildFolder(order.output)
-        plan = await self._plan(order, folder)
-        following = _Following(self, order, folder, plan, on_progress)
-        if order.retry_failed or len(newest_generations(folder.shards)) < plan.shards:
+        storage = open_build(order.output)
+        plan = await self._plan(order, storage)
+        following = _Following(self, order, storage, plan, on_progress)
+        if order.retry_failed or len(await to_end(storage.committed)) < plan.shards:
             try:
                 await following.to_end()
             except FaceloomError:
@@ -101,13 +104,13 @@ class KubernetesExecutor:
         except FaceloomError as error:
             log.warning("a Job is left", extra={"job": job_name(order), "cause": str(error)})
 
-    async def _plan(self, order: Order, folder: BuildFolder) -> RecordedPlan:
-        folder.check()
+    async def _plan(self, order: Order, storage: BuildStorage) -> RecordedPlan:
+        await to_end(storage.check)
         services = patient_services(1, self.patience, Stopwatch(SERVICES))
         with one_cause(order.output):
             found = await probe(order.spec, self.faceloom, services)
-            with folder.lock(shared=True):
-                return await to_end(folder.take_up, found.recipe, order.shards)
+            with storage.lock(shared=True):
+                return await to_end(storage.take_up, found.recipe, order.shards)
 
 
 class _Following:
@@ -117,7 +120,7 @@ class _Following:
         self,
         executor: KubernetesExecutor,
         order: Order,
-        folder: BuildFolder,
+        storage: BuildStorage,
         plan: RecordedPlan,
         tell: Tell,
     ) -> None:
@@ -128,7 +131,7 @@ class _Following:
         self._plan = plan
         self._tell = tell
         self._name = job_name(order)
-        self._committed = Committed(folder)
+        self._committed = Committed(storage)
         self._before: int | None = None
         self._began = time.monotonic()
         self._stalled_since: float | None = None

@@ -19,6 +19,9 @@ class ClusterSettings(BaseSettings):
         queue: A Kueue queue that Jobs wait in; none when empty.
         data_claim: The PersistentVolumeClaim that holds datasets.
         data_path: Where that is mounted, in the pipeline's pod and in workers.
+        store_secret: The Secret whose entries tell workers of the object store, AWS_ACCESS_KEY_ID and so on;
+            none when empty.
+        worker_scratch: Room for the shard that a worker makes for an object store, three times over.
         worker_memory: What a worker is given; with pictures of 1024 pixels a block in flight takes 200 MB.
         parallelism: Workers at the same time, at most.
         attempts: How often a shard is tried.
@@ -34,6 +37,8 @@ class ClusterSettings(BaseSettings):
     queue: str = ""
     data_claim: str = "faceloom-data"
     data_path: Path = Path("/data")
+    store_secret: str = ""
+    worker_scratch: str = "4Gi"
     worker_memory: str = "1Gi"
     parallelism: int = 32
     attempts: int = 4

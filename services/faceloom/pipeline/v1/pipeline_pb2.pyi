@@ -203,7 +203,7 @@ class Build(_message.Message):
     id: _builtins.str
     """The build's id."""
     output: _builtins.str
-    """The dataset's folder."""
+    """Where the dataset is: a folder, or s3://bucket/prefix."""
     state: Global___BuildState.ValueType
     """Where it stands."""
     recipe_digest: _builtins.str
@@ -272,7 +272,7 @@ class CreateBuildRequest(_message.Message):
     idempotent.
     """
     output: _builtins.str
-    """An absolute folder that the service can write to."""
+    """An absolute folder that the service can write to, or s3://bucket/prefix."""
     shards: _builtins.int
     """How many shards to commit in; the service chooses when 0. It does not reach the dataset's bytes."""
     jobs: _builtins.int

@@ -1,0 +1,112 @@
+"""`faceloom verify`, `report` and `dataset`: datasets checked, looked at and brought here."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from faceloom.cli.options import (
+    AsJson,
+    Engine,
+    EngineKind,
+    Profile,
+    check_profile,
+    connect,
+    print_result,
+)
+from faceloom.pipeline.fetch import fetch
+from faceloom.pipeline.report import write_report
+from faceloom.pipeline.storage.output import ObjectUrl, local_dataset, output_of
+from faceloom.pipeline.verify import verify as verify_dataset
+from faceloom.runtime.errors import FaceloomError, UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Bring finished datasets here.")
+
+
+@app.callback()
+def _dataset() -> None:
+    """Keeps `fetch` a command of its own while it is the only one."""
+
+
+@app.command("fetch")
+def fetch_command(
+    source: Annotated[str, typer.Argument(help="s3://bucket/prefix of a finished dataset.")],
+    folder: Annotated[Path, typer.Argument(help="Where to; the same command goes on from it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring a dataset from an object store into the folder that a local build would have made; verify it.
+
+    Example: [bold]faceloom dataset fetch s3://bucket/faces faces[/bold]
+    """
+    url = output_of(source)
+    if not isinstance(url, ObjectUrl):
+        raise UsageError(f"{source} is here already; give s3://bucket/prefix")
+    console = Console(stderr=True, quiet=as_json)
+    columns = (
+        TextColumn("shards"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("shards")
+        summary = fetch(
+            url,
+            folder.resolve(),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    text = f"{summary.accepted} faces\ndataset {summary.dataset_digest}\n{folder}"
+    print_result({"output": str(folder.resolve()), **vars(summary)}, as_json, text)
+
+
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Folder of a dataset, or s3://bucket/prefix.")],
+    as_json: AsJson = False,
+) -> None:
+    """Hash every file of a dataset again and name each fault.
+
+    Example: [bold]faceloom verify faces[/bold]
+    """
+    faults = verify_dataset(output_of(dataset))
+    result = {"faults": [vars(fault) for fault in faults]}
+    print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
+    if faults:
+        raise FaceloomError(f"{dataset} has {len(faults)} faults")
+
+
+def report(
+    dataset: Annotated[Path, typer.Argument(parser=local_dataset, help="Folder of a dataset.")],
+    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
+    timings: Annotated[
+        Path | None, typer.Option(help="What `faceloom build --json` printed.")
+    ] = None,
+    engine: Engine = EngineKind.TORCHSERVE,
+    profile: Profile = None,
+) -> None:
+    """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
+
+    Example: [bold]faceloom report faces --out report.html[/bold]
+    """
+    check_profile(engine, profile)
+    known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
+    asyncio.run(_report(dataset, out, engine, profile, known))
+    typer.echo(str(out))
+
+
+async def _report(
+    dataset: Path, out: Path, engine: EngineKind, profile: str | None, known: dict[str, Any]
+) -> None:
+    with Console(stderr=True).status("translating faces and writing the page"):
+        async with connect(engine, profile=profile) as faceloom:
+            await write_report(dataset, out, faceloom, known)
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (verify, report):
+        parent.command()(command)
+    parent.add_typer(app, name="dataset")

@@ -1,0 +1,1 @@
+"""Where builds lie: local folders, and prefixes of an object store."""
