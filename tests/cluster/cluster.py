@@ -110,13 +110,13 @@ class Cluster:
         listed = json.loads(self.kubectl("get", kind, *chosen, "--output=json"))["items"]
         return sorted(listed, key=lambda found: str(found["metadata"]["creationTimestamp"]))
 
-    def pods(self, app: str) -> list[str]:
-        """The names of an application's pods that run or begin, the oldest first."""
+    def pods(self, app: str, *phases: str) -> list[str]:
+        """The names of an application's pods in these phases that nobody told to end, the oldest first."""
         found = self.objects("pods", f"app.kubernetes.io/name={app}")
         return [
             pod["metadata"]["name"]
             for pod in found
-            if pod["status"]["phase"] in ("Pending", "Running")
+            if pod["status"]["phase"] in (phases or ("Pending", "Running"))
             and "deletionTimestamp" not in pod["metadata"]
         ]
 

@@ -19,13 +19,13 @@ def test_a_build_that_loses_pods_is_the_build_of_one_machine(
     """A worker, the generator and the pipeline service go while it is made."""
     build = pipeline.create("/data/faces", spec={"candidates": CANDIDATES}, shards=8)
     pipeline.until(build, "a shard", lambda now: committed(now) >= 1)
-    lost = cluster.pods("build-worker")[0]
+    lost = cluster.pods("build-worker", "Running")[0]
     cluster.kubectl("delete", "pod", lost, "--force", "--grace-period=0")
     cluster.kubectl("delete", "pod", *cluster.pods("generator"), "--wait=false")
     now = pipeline.until(build, "another shard", lambda now: committed(now) >= 2)
     assert not ended(now)
     cluster.kubectl("delete", "pod", *cluster.pods("pipeline"), "--wait=false")
-    within(60, "nobody took the Job up", lambda: '"new": false' in log_of_pipeline(cluster))
+    within(240, "nobody took the Job up", lambda: '"new": false' in log_of_pipeline(cluster))
 
     done = pipeline.until(build, "its end", ended)
 
