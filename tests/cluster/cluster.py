@@ -53,14 +53,15 @@ class Cluster:
     def running(self) -> Iterator[None]:
         """As long as the block; of what was started nothing is left."""
         with ExitStack() as leaving:
-            leaving.callback(self._run, TOOLS / "down", "--wipe")
-            self._run(TOOLS / "up")
             small = self.data / SMALL
             small.mkdir(parents=True)
+            # First of all: the cluster's mounts are a copy of those that it finds.
             self._run("mount", "-t", "tmpfs", "-o", f"size={_SMALL_BYTES}", SMALL, small)
-            leaving.callback(self._run, "umount", "--lazy", small)
+            leaving.callback(self._run, "umount", small)
             for folder in (self.data, small):
                 os.chown(folder, USER, USER)
+            leaving.callback(self._run, TOOLS / "down", "--wipe")
+            self._run(TOOLS / "up")
             yield
 
     def build_images(self) -> None:
@@ -80,7 +81,7 @@ class Cluster:
         container = pipeline["spec"]["template"]["spec"]["containers"][0]
         container["env"] += [{"name": key, "value": text} for key, text in environment.items()]
         self.apply(*objects)
-        self.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=300s")
+        self.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=600s")
 
     def apply(self, *objects: Object) -> None:
         """Creates or changes objects."""

@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.cluster import TOOLS, Cluster
 from tests.cluster.datasets import Local, build_here
 from tests.cluster.pipeline_api import PipelineApi, pipeline_api
+from tests.deploy.rendering import kustomize
 
 # The first test waits for the images.
 _SECONDS = 1800
@@ -35,6 +36,7 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(f"no test cluster at {TOOLS}; FACELOOM_CLUSTER names its folder")
     if os.geteuid() != 0:
         pytest.skip("the test cluster needs root")
+    kustomize()  # skips, too
     with tempfile.TemporaryDirectory(prefix="faceloom-") as folder:
         made = Cluster(Path(folder))
         with made.running():
