@@ -42,11 +42,11 @@ lint: $(STAMP) ## Check protos, stubs, style, imports and types
 	lint-imports
 	mypy
 
-test-fast: $(STAMP) ## Everything but the tests that start TorchServe
-	pytest -m "not torchserve"
+test-fast: $(STAMP) ## Everything but the tests that start TorchServe or a cluster
+	pytest -m "not torchserve and not cluster"
 
 test: lint ## Lint, types and all tests
-	pytest
+	pytest --durations=15
 
 demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write out/demo/report.html
 	faceloom demo --out out/demo
@@ -54,12 +54,17 @@ demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write
 bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
 	$(PYTHON) -m tests.bench
 
-images: ## Build the container images; BUILDER="podman build" and BUILD_ARGS="--build-arg ..." if need be
+images: $(IMAGES:%=image-%) ## Build the container images; BUILDER="podman build" and BUILD_ARGS="--build-arg ..." if need be
+
+# Each begins with the layers of another; with -j2 the engine is built beside the pipeline.
+image-pipeline image-engine: image-front
+image-models: image-pipeline
+
+image-%:
 	@test "$(strip $(BUILDER))" != build || { echo "install docker, podman or buildah, or set BUILDER" >&2; exit 2; }
-	for image in $(IMAGES); do \
-	  $(BUILDER) -f deploy/images/Dockerfile --target $$image -t faceloom/$$image:$(VERSION) \
-	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
-	done
+	$(BUILDER) -f deploy/images/Dockerfile --target $* -t faceloom/$*:$(VERSION) \
+	  --label org.opencontainers.image.version=$(VERSION) \
+	  --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_ARGS) .
 
 manifests: $(STAMP) ## Render what deploy/ takes from the service.toml files and from the tiny models
 	$(PYTHON) deploy/manifests.py

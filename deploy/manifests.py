@@ -23,7 +23,7 @@ _TEMPLATES = {
     "model-service.yaml": "base/{name}/model-service.yaml",
     "budget.yaml": "components/pdb/budgets.yaml",
     "scaled-object.yaml": "components/keda/scaled-objects.yaml",
-    "exec-probes.yaml": "overlays/ci/exec-probes.yaml",
+    "probes.yaml": "overlays/ci/probes.yaml",
 }
 
 

@@ -16,6 +16,7 @@ from tests.samples import face
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "torchserve: starts a real TorchServe")
+    config.addinivalue_line("markers", "cluster: starts a real Kubernetes cluster")
 
 
 @pytest.fixture(scope="session")

@@ -106,10 +106,13 @@ def test_the_pipeline_service_may_do_this_and_nothing_else() -> None:
         for verb in rule["verbs"]
     }
     jobs_verbs = ["create", "get", "list", "watch", "delete"]
-    assert allowed == {("batch", "jobs", verb) for verb in jobs_verbs} | {
+    read = {
         ("", resource, verb)
         for resource in ("pods", "pods/log", "events")
         for verb in ("get", "list", "watch")
+    }
+    assert allowed == {("batch", "jobs", verb) for verb in jobs_verbs} | read | {
+        ("", "events", "create")
     }
 
 
@@ -126,7 +129,8 @@ def test_servers_are_probed_by_their_grpc_health(name: str) -> None:
                 assert container[probe]["grpc"] == {"port": 50051, "service": full_name}
 
 
-def test_the_test_cluster_asks_the_same_by_commands() -> None:
+def test_the_test_cluster_asks_the_same_of_services_by_commands() -> None:
+    """And of mere processes whether they listen."""
     prod, ci = pods(overlay("prod")), pods(overlay("ci"))
     for workload, pod in prod.items():
         for container, other in zip(
@@ -136,9 +140,12 @@ def test_the_test_cluster_asks_the_same_by_commands() -> None:
                 assert (kind in container) == (kind in other)
                 if kind in container:
                     asked = container[kind]["grpc"].get("service")
-                    command = ["faceloom", "health", "127.0.0.1:50051", *([asked] if asked else [])]
-                    assert other[kind]["exec"] == {"command": command}
-                    assert "grpc" not in other[kind]
+                    command = ["faceloom", "health", "127.0.0.1:50051", asked]
+                    how = (
+                        {"exec": {"command": command}} if asked else {"tcpSocket": {"port": "grpc"}}
+                    )
+                    assert how.items() <= other[kind].items()
+                    assert not {"grpc", "exec", "tcpSocket"} - how.keys() & other[kind].keys()
 
 
 def _full_name(workload: str) -> Any:

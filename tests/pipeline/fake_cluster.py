@@ -83,6 +83,7 @@ class FakeCluster(AbstractContextManager["FakeCluster"]):
         self.environment = environment or {}
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, list[Pod]] = {}
+        self.warnings: list[Object] = []
         self.requests: Counter[str] = Counter()
         self.lock = threading.RLock()
         self._ended = threading.Event()

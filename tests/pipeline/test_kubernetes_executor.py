@@ -215,6 +215,8 @@ async def test_why_nobody_works_is_said(options: Any, error: str, setup: Setup) 
             failed = await ended(stub, made.id)
         assert (failed.state, failed.error) == (pb.BUILD_STATE_FAILED, error)
         assert not cluster.jobs
+        assert [told["message"] for told in cluster.warnings] == [error]
+        assert cluster.warnings[0]["involvedObject"]["name"] == f"faceloom-build-{made.id}"
 
 
 async def test_a_job_that_waits_for_a_place_says_so_while_it_waits(setup: Setup) -> None:
@@ -226,7 +228,7 @@ async def test_a_job_that_waits_for_a_place_says_so_while_it_waits(setup: Setup)
             assert noted.notes[-1] == "workers are refused: exceeded quota: small"
             done = await ended(stub, made.id)
     assert done.state == pb.BUILD_STATE_SUCCEEDED
-    assert not done.notes
+    assert not done.notes and not cluster.warnings
 
 
 async def test_an_output_that_workers_cannot_see_is_refused(setup: Setup, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes import client, config
@@ -26,6 +27,7 @@ _SECONDS = 30
 _NOT_FOUND, _CONFLICT = 404, 409
 _PASSING = (429, 500, 502, 503, 504)
 _RETRY_SECONDS = (0.5, 2.0, 8.0)
+_LONGEST_MESSAGE = 1024  # of an event
 
 
 class Cluster:
@@ -104,6 +106,29 @@ class Cluster:
         )
         items = (found or {}).get("items", ())
         return sorted(items, key=lambda event: str(event.get("lastTimestamp") or ""))
+
+    async def warn(self, job: str, reason: str, message: str) -> None:
+        """Adds a warning about a Job, which need not be there any more, to the events."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {
+            "metadata": {"generateName": f"{job}-"},
+            "involvedObject": {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "name": job,
+                "namespace": self._namespace,
+            },
+            "type": "Warning",
+            "reason": reason,
+            "message": message[:_LONGEST_MESSAGE],
+            "source": {"component": "faceloom-pipeline"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        await self._call(
+            "create events", self._core.create_namespaced_event, self._namespace, event
+        )
 
     async def _call(
         self, what: str, call: Callable[..., Any], *arguments: Any, **options: Any

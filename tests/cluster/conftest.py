@@ -1,0 +1,58 @@
+"""One cluster for all tests of this folder: its images are built, the ci overlay is deployed and ready."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.cluster import TOOLS, Cluster
+from tests.cluster.datasets import Local, build_here
+from tests.cluster.pipeline_api import PipelineApi, pipeline_api
+from tests.deploy.rendering import kustomize
+
+# The first test waits for the images.
+_SECONDS = 1800
+# A build that nobody works for fails after seconds, and a shard is given up after two tries.
+_IMPATIENT = {
+    "FACELOOM_POLL_SECONDS": "0.5",
+    "FACELOOM_STALL_SECONDS": "20",
+    "FACELOOM_ATTEMPTS": "2",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """These tests come last: every other failure is known before."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.timeout(_SECONDS))
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster with every service ready."""
+    if not (TOOLS / "up").is_file():
+        pytest.skip(f"no test cluster at {TOOLS}; FACELOOM_CLUSTER names its folder")
+    if os.geteuid() != 0:
+        pytest.skip("the test cluster needs root")
+    kustomize()  # skips, too
+    with tempfile.TemporaryDirectory(prefix="faceloom-") as folder:
+        made = Cluster(Path(folder))
+        with made.running():
+            made.build_images()
+            made.deploy(**_IMPATIENT)
+            yield made
+
+
+@pytest.fixture(scope="session")
+def pipeline(cluster: Cluster) -> Iterator[PipelineApi]:
+    """The pipeline service in it."""
+    with pipeline_api(cluster) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    """A dataset of a few blocks, made on this machine."""
+    return build_here(tmp_path_factory.mktemp("small") / "dataset", candidates=192)
