@@ -1,14 +1,15 @@
 """Where a build stands, read from its folder alone, without asking whoever runs it."""
 
-from collections import Counter
+import time
 from dataclasses import replace
 from pathlib import Path
 
+from faceloom.pipeline.census import Census
 from faceloom.pipeline.commit import newest_generations
 from faceloom.pipeline.finalize import Summary, read_summary
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.manifest import MANIFEST, Manifest
-from faceloom.pipeline.progress import Phase, Progress, counts_of
+from faceloom.pipeline.progress import Phase, Progress
 from faceloom.runtime.errors import UsageError
 
 
@@ -36,7 +37,9 @@ class Committed:
 
     def __init__(self, folder: BuildFolder) -> None:
         self._shards = folder.shards
-        self._counts: dict[int, Counter[str]] = {}
+        self._counts: dict[int, Census] = {}
+        self._totals = Census()
+        self._last_at = 0.0
         self._read: set[Path] = set()
 
     def add_to(self, progress: Progress) -> Progress:
@@ -47,18 +50,23 @@ class Committed:
                     manifest = Manifest.from_bytes((shard / MANIFEST).read_bytes())
                 except (OSError, ValueError):
                     continue
-                self._counts[index] = counts_of(manifest)
+                census = Census.of(manifest)
+                self._totals = self._totals - self._counts.get(index, Census()) + census
+                self._counts[index] = census
+                self._last_at = time.time()
                 self._read.add(shard)
-        totals = sum(self._counts.values(), Counter())
+        totals = self._totals
         return replace(
             progress,
-            planned=totals["planned"],
-            accepted=totals["accepted"],
-            rejected=totals["rejected"],
-            failed=totals["failed"],
-            processed=totals["planned"],
-            kept=totals["accepted"],
+            planned=totals.planned,
+            accepted=totals.accepted,
+            rejected=totals.rejected,
+            failed=totals.failed,
+            processed=totals.planned,
+            kept=totals.accepted,
             shards_committed=len(self._counts),
+            committed_at=self._last_at,
+            census=totals,
         )
 
 
