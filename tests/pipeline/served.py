@@ -17,7 +17,7 @@ from faceloom.pipeline.executors.executor import Executor
 from faceloom.pipeline.executors.local import LocalExecutor
 from faceloom.pipeline.metrics import BuildCollector
 from faceloom.pipeline.registry import Builds
-from faceloom.pipeline.server import FULL_NAME, PipelineServicer
+from faceloom.pipeline.server import SERVICE, PipelineServicer
 from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
 from faceloom.runtime.server import Server
 
@@ -33,7 +33,7 @@ async def served(
     builds = Builds(BuildIndex(state), executor or LocalExecutor(services.client()))
     registry = registry or CollectorRegistry()
     registry.register(BuildCollector(builds.newest_first))
-    server = Server(FULL_NAME, "127.0.0.1:0", registry, None)
+    server = Server(SERVICE, "127.0.0.1:0", registry, None)
     add_PipelineServiceServicer_to_server(PipelineServicer(builds), server.grpc)
     await builds.start()
     await server.start()
