@@ -18,7 +18,7 @@ from faceloom.runtime.errors import Overloaded
 from faceloom.runtime.service import Service
 
 # Prometheus knows when it first saw a series; a second one for each would double their number.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Bounds for durations of what has no budget.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
