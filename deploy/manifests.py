@@ -1,4 +1,4 @@
-"""Renders the manifests that depend on `service.toml` files and on the tiny models: `make manifests`.
+"""Renders what depends on `service.toml` files, on the tiny models and on other files here: `make manifests`.
 
 With --check it writes nothing and fails when a file is not what it would write.
 """
@@ -6,11 +6,18 @@ With --check it writes nothing and fails when a file is not what it would write.
 import hashlib
 import sys
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 from string import Template
 
+import yaml
+from monitoring.grafana import dashboards
+
+from faceloom.pipeline.census import SCORE_BOUNDS
 from faceloom.runtime.service import Service, services
+from faceloom.store.model import open_model
 from faceloom.store.package import package_profile
+from faceloom.store.profile import model_folder
 
 DEPLOY = Path(__file__).parent
 # From the deletion of a pod until no client sends calls to it; the front's preStop hook sleeps so long.
@@ -49,6 +56,9 @@ def rendered() -> dict[Path, str]:
             parts.setdefault(DEPLOY / target.format(name=name), [first]).append(text)
     files = {path: texts[0] + "---\n".join(texts[1:]) for path, texts in parts.items()}
     files[DEPLOY / "base/archives/SHA256SUMS"] = _tiny_sums()
+    files[DEPLOY / "monitoring/rules/reference.yaml"] = _quality_reference()
+    for name, text in dashboards().items():
+        files[DEPLOY / "monitoring/dashboards" / f"{name}.json"] = text
     return files
 
 
@@ -60,6 +70,39 @@ def _tiny_sums() -> str:
             f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n"
             for archive in archives
         )
+
+
+def _quality_reference() -> str:
+    """Rules that say how the tiny quality model scored the faces it was judged on, wherever it is served."""
+    model = open_model(model_folder("tiny", "quality"))
+    held_out = model.metrics["held_out"]
+    below = accumulate(part["count"] for part in held_out["calibration"])
+    values = [
+        ("faceloom:quality_reference:score_ratio", {"le": str(bound)}, count / held_out["labels"])
+        for bound, count in zip(SCORE_BOUNDS, below, strict=True)
+    ]
+    values.append(("faceloom:quality_reference:accepted_ratio", {}, held_out["accepted_share"]))
+    served = f'max by (namespace) (faceloom_model_info{{digest="{model.weights.sha256}"}})'
+    rules = [
+        {"record": name, "expr": f"{served} * {value}", "labels": labels}
+        for name, labels, value in values
+    ]
+    name = "faceloom-quality-reference"
+    rule = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "app.kubernetes.io/name": name,
+                "app.kubernetes.io/component": "monitoring",
+            },
+        },
+        "spec": {"groups": [{"name": name, "rules": rules}]},
+    }
+    return "# Rendered from the tiny quality model by make manifests.\n" + yaml.safe_dump(
+        rule, sort_keys=False, width=200
+    )
 
 
 def main() -> int:

@@ -59,4 +59,4 @@ class InProcessCaller:
         engine = await asyncio.to_thread(
             InProcessEngine.load, service(name), folders, available_device()
         )
-        return Admission(service(name), engine, FrontMetrics(CollectorRegistry()))
+        return Admission(service(name), engine, FrontMetrics(CollectorRegistry(), service(name)))

@@ -191,6 +191,7 @@ class Stack:
                 *("serve", name, "--listen", self._targets.of(name)),
                 *("--torchserve", f"127.0.0.1:{ports.grpc_inference}"),
                 *("--management", f"http://127.0.0.1:{ports.management}"),
+                *("--engine-metrics", f"http://127.0.0.1:{ports.metrics}/metrics"),
                 *("--metrics-port", str(service.port + METRICS_OFFSET + self._offset)),
             )
             for name, service in self.services.items()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client.registry import Collector
 from tests.contract.fronts import Serve
 from tests.fakes import FakeEngine, fake_service
 
@@ -15,8 +16,14 @@ async def serve() -> AsyncIterator[Serve]:
     """Starts a front before an engine; stops it at the end."""
     fronts: list[tuple[Front, FakeEngine]] = []
 
-    async def start(engine: FakeEngine, metrics_port: int | None = None, **facts: Any) -> Front:
-        front = Front(fake_service(**facts), engine, "127.0.0.1:0", metrics_port)
+    async def start(
+        engine: FakeEngine,
+        metrics_port: int | None = None,
+        engine_metrics: Collector | None = None,
+        **facts: Any,
+    ) -> Front:
+        service = fake_service(**facts)
+        front = Front(service, engine, "127.0.0.1:0", metrics_port, engine_metrics)
         await front.start()
         fronts.append((front, engine))
         return front

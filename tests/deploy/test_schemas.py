@@ -11,7 +11,7 @@ CURRENT = kubernetes_validate.latest_version()
 OLD = "1.25"
 
 # Of operators that a component is for: their schemas are not Kubernetes' own.
-_CUSTOM = {"PodMonitor", "ScaledObject", "LocalQueue", "PeerAuthentication"}
+_CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject", "LocalQueue", "PeerAuthentication"}
 _COMPONENTS = sorted(path.name for path in (DEPLOY / "components").iterdir())
 
 

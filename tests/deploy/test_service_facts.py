@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from tests.deploy.rendering import DEPLOY, OVERLAYS, ROOT, of_kind, overlay, pods
 
-from faceloom.pipeline.server import FULL_NAME
+from faceloom.pipeline.server import SERVICE
 from faceloom.runtime.channel import Targets
 from faceloom.runtime.service import services
 
@@ -89,4 +89,4 @@ def test_versions_are_the_packages() -> None:
 def test_the_pipeline_services_name_is_probed() -> None:
     probe = pods(overlay("prod"))["pipeline"]["spec"]["containers"][0]["readinessProbe"]
 
-    assert probe["grpc"]["service"] == FULL_NAME
+    assert probe["grpc"]["service"] == SERVICE.full_name

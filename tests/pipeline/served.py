@@ -15,19 +15,25 @@ from tests.pipeline.fake_services import FakeServices
 from faceloom.pipeline.builds import BuildIndex
 from faceloom.pipeline.executors.executor import Executor
 from faceloom.pipeline.executors.local import LocalExecutor
+from faceloom.pipeline.metrics import BuildCollector
 from faceloom.pipeline.registry import Builds
-from faceloom.pipeline.server import FULL_NAME, PipelineServicer
+from faceloom.pipeline.server import SERVICE, PipelineServicer
 from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
 from faceloom.runtime.server import Server
 
 
 @asynccontextmanager
 async def served(
-    state: Path, services: FakeServices, executor: Executor | None = None
+    state: Path,
+    services: FakeServices,
+    executor: Executor | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> AsyncIterator[int]:
     """The port of a service that runs as long as the block."""
     builds = Builds(BuildIndex(state), executor or LocalExecutor(services.client()))
-    server = Server(FULL_NAME, "127.0.0.1:0", CollectorRegistry(), None)
+    registry = registry or CollectorRegistry()
+    registry.register(BuildCollector(builds.newest_first))
+    server = Server(SERVICE, "127.0.0.1:0", registry, None)
     add_PipelineServiceServicer_to_server(PipelineServicer(builds), server.grpc)
     await builds.start()
     await server.start()

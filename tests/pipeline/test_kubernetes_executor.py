@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from kubernetes.config import kube_config
+from prometheus_client import CollectorRegistry
 from tests.pipeline.api import connected, ended, order
+from tests.pipeline.exposition import lasting, told
 from tests.pipeline.fake_cluster import FakeCluster
 from tests.pipeline.fake_services import FakeServices, poison
 from tests.pipeline.served import served
@@ -37,7 +39,11 @@ class Setup:
 
     @asynccontextmanager
     async def serving(
-        self, cluster: FakeCluster, services: FakeServices | None = None, stall: float = 60.0
+        self,
+        cluster: FakeCluster,
+        services: FakeServices | None = None,
+        stall: float = 60.0,
+        registry: CollectorRegistry | None = None,
     ) -> AsyncIterator[Any]:
         config = cluster.write_kubeconfig(self.folder / "kubeconfig")
         self._patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(config))
@@ -53,7 +59,7 @@ class Setup:
         services = services or FakeServices()
         executor = KubernetesExecutor(settings, Cluster("faceloom"), services.client())
         async with (
-            served(self.folder / "state", services, executor) as port,
+            served(self.folder / "state", services, executor, registry) as port,
             connected(port) as stub,
         ):
             yield stub
@@ -96,6 +102,29 @@ async def test_a_build_that_loses_a_worker_is_the_build_of_one_machine(
     assert any("1.20" in note for note in done.notes) == (version == OLD)
     assert done.progress.shards_committed == done.progress.shards == 4
     assert services.calls["generator"] == 2  # to plan, and to put the dataset together
+
+
+async def test_what_workers_did_that_are_gone_is_told_as_if_it_was_done_here(
+    setup: Setup, tmp_path: Path
+) -> None:
+    there, here = CollectorRegistry(), CollectorRegistry()
+    with FakeCluster() as cluster:
+        async with setup.serving(cluster, registry=there) as stub:
+            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
+            await until(stub, made.id, committed(1))
+            cluster.running()[0].process.kill()
+            await ended(stub, made.id)
+    async with (
+        served(tmp_path / "local", FakeServices(), registry=here) as port,
+        connected(port) as stub,
+    ):
+        made = (await stub.CreateBuild(order(tmp_path / "out", **SPEC))).build
+        await ended(stub, made.id)
+    local = lasting(told(here))
+
+    for name, samples in lasting(told(there)).items():
+        assert samples == pytest.approx(local[name]), name
+    assert sum(local["faceloom_build_items_total"].values()) == 400
 
 
 async def test_a_service_that_is_restarted_finds_its_job(setup: Setup, tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ async def admit(registry: CollectorRegistry) -> AsyncIterator[Admit]:
     made: list[tuple[Admission, FakeEngine]] = []
 
     def make(engine: FakeEngine, **facts: Any) -> Admission:
+        service = fake_service(**facts)
         made.append(
-            (Admission(fake_service(**facts), engine, FrontMetrics(registry)), engine)  # type: ignore[arg-type]
+            (Admission(service, engine, FrontMetrics(registry, service)), engine)  # type: ignore[arg-type]
         )
         return made[-1][0]
 

@@ -235,7 +235,7 @@ async def test_closing_answers_those_who_wait_and_those_being_computed(
     registry: CollectorRegistry,
 ) -> None:
     engine = FakeEngine(gated=True)
-    admission = Admission(fake_service(), engine, FrontMetrics(registry))
+    admission = Admission(fake_service(), engine, FrontMetrics(registry, fake_service()))
     computing = submit(admission, b"computing")
     await until(lambda: engine.batches)
     waiting = submit(admission, b"waiting")

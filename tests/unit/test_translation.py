@@ -83,24 +83,27 @@ def management() -> Iterator[http.server.HTTPServer]:
 
 
 def describe(*workers: str) -> bytes:
-    return json.dumps([{"workers": [{"status": status} for status in workers]}]).encode()
+    described = [{"status": status, "pid": pid} for pid, status in enumerate(workers, 7)]
+    return json.dumps([{"workers": described}]).encode()
 
 
-async def check(server: http.server.HTTPServer) -> None:
+async def check(server: http.server.HTTPServer) -> frozenset[int]:
     engine = TorchServeEngine("m", "127.0.0.1:1", f"http://127.0.0.1:{server.server_port}")
     try:
-        await engine.check()
+        return await engine.check()
     finally:
         await engine.close()
 
 
-@pytest.mark.parametrize("workers", [("READY",), ("LOADING", "READY")])
+@pytest.mark.parametrize(
+    ("workers", "ready"), [(["READY"], {7}), (["LOADING", "READY"], {8}), (["READY"] * 2, {7, 8})]
+)
 async def test_one_ready_worker_is_enough(
-    management: http.server.HTTPServer, workers: tuple[str, ...]
+    management: http.server.HTTPServer, workers: list[str], ready: set[int]
 ) -> None:
     management.body = describe(*workers)  # type: ignore[attr-defined]
 
-    await check(management)
+    assert await check(management) == ready
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.engine import TorchServeEngine
+from faceloom.runtime.torchserve.metrics import TorchServeMetrics
 
 
 class ExecutorKind(StrEnum):
@@ -36,6 +37,9 @@ def serve(
         str,
         typer.Option(envvar="FACELOOM_TORCHSERVE_MANAGEMENT", help="TorchServe's management URL."),
     ] = "http://127.0.0.1:8081",
+    engine_metrics: Annotated[
+        str, typer.Option(envvar="FACELOOM_TORCHSERVE_METRICS", help="URL of TorchServe's metrics.")
+    ] = "http://127.0.0.1:8082/metrics",
     state: Annotated[
         Path, typer.Option(envvar="FACELOOM_STATE", help="The pipeline's index of builds.")
     ] = Path("out/stack/builds"),
@@ -56,15 +60,20 @@ def serve(
         in_cluster = executor is ExecutorKind.KUBERNETES
         asyncio.run(serve_pipeline(listen, metrics_port, state, in_cluster))
     else:
-        asyncio.run(_serve_front(name, listen, metrics_port, torchserve, management))
+        metrics = TorchServeMetrics(name, engine_metrics)
+        asyncio.run(_serve_front(name, listen, metrics_port, torchserve, management, metrics))
 
 
 async def _serve_front(
-    name: str, listen: str, metrics_port: int | None, torchserve: str, management: str
+    name: str,
+    listen: str,
+    metrics_port: int | None,
+    torchserve: str,
+    management: str,
+    engine_metrics: TorchServeMetrics,
 ) -> None:
-    front = Front(
-        service(name), TorchServeEngine(name, torchserve, management), listen, metrics_port
-    )
+    engine = TorchServeEngine(name, torchserve, management)
+    front = Front(service(name), engine, listen, metrics_port, engine_metrics)
     await front.start()
     await until_stopped()
     await front.stop()

@@ -8,8 +8,9 @@ from faceloom.client import Faceloom
 from faceloom.pipeline.builds import BuildIndex
 from faceloom.pipeline.executors.executor import Executor
 from faceloom.pipeline.executors.local import LocalExecutor
+from faceloom.pipeline.metrics import BuildCollector
 from faceloom.pipeline.registry import Builds
-from faceloom.pipeline.server import FULL_NAME, PipelineServicer
+from faceloom.pipeline.server import SERVICE, PipelineServicer
 from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
 from faceloom.runtime.server import Server, until_stopped
 
@@ -24,10 +25,12 @@ async def serve_pipeline(
     Raises:
         UsageError: Builds are to be made in a cluster that cannot be used.
     """
-    server = Server(FULL_NAME, listen, CollectorRegistry(), metrics_port)
+    registry = CollectorRegistry()
+    server = Server(SERVICE, listen, registry, metrics_port)
     async with Faceloom.connect() as faceloom:
         executor = _in_cluster(faceloom) if kubernetes else LocalExecutor(faceloom)
         builds = Builds(BuildIndex(state), executor)
+        registry.register(BuildCollector(builds.newest_first))
         add_PipelineServiceServicer_to_server(PipelineServicer(builds), server.grpc)
         await builds.start()
         await server.start()

@@ -72,11 +72,13 @@ class End:
         state: SUCCEEDED, FAILED or CANCELLED.
         error: Why it failed, in one line.
         time_ns: When, in nanoseconds since 1970.
+        reason: Why it failed, as a constant.
     """
 
     state: State
     error: str
     time_ns: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)

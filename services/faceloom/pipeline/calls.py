@@ -110,6 +110,7 @@ class PatientService:
                     strikes += 1
                 if strikes >= (1 if divisible else STRIKES):
                     raise Refused(error) from error
+                self._stopwatch.retries[self._name] += 1
                 log.info("trying again", extra={"service": self._name, "cause": error.message})
                 await asyncio.sleep(self._patience.delay(tries, error.retry_after))
             except (Internal, InvalidArgument, TooLarge) as error:

@@ -1,11 +1,11 @@
 """How far a build is, as one immutable picture for whoever watches."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from faceloom.pipeline.census import Census
 from faceloom.pipeline.manifest import Manifest
 from faceloom.pipeline.outcomes import Accepted, Outcome
 from faceloom.pipeline.stopwatch import Stopwatch
@@ -37,6 +37,10 @@ class Progress:
         images_per_second: Candidates judged per second since this run began.
         seconds: Where the time of this run went, by service and for encoding, committing, finalizing. Parts
             overlap.
+        retries: Calls of this run that had to be repeated, by service.
+        committed_at: When the last shard came to count, as far as this run knows, in seconds since 1970; 0
+            while it knows none.
+        census: What the committed candidates were like; nothing while shards were not looked at.
         recipe_digest: The recipe; empty while it is not known.
         notes: What a person should know about this run.
     """
@@ -52,6 +56,9 @@ class Progress:
     shards: int = 0
     images_per_second: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    retries: Mapping[str, int] = field(default_factory=dict)
+    committed_at: float = 0.0
+    census: Census | None = None
     recipe_digest: str = ""
     notes: tuple[str, ...] = ()
 
@@ -66,8 +73,9 @@ class Tally:
         self.notes: tuple[str, ...] = ()
         self._stopwatch = stopwatch
         self._watcher = watcher
-        self._committed: dict[int, Counter[str]] = {}
-        self._totals: Counter[str] = Counter()
+        self._committed: dict[int, Census] = {}
+        self._committed_at = 0.0
+        self._totals = Census()
         self._found = self._judged = self._kept = 0
         self._began = time.perf_counter()
 
@@ -80,8 +88,8 @@ class Tally:
         """Shards of earlier runs count. The clock of this run starts now."""
         for manifest in manifests:
             self.committed(manifest)
-        self._found = self._totals["planned"]
-        self._kept = self._totals["accepted"]
+        self._found = self._totals.planned
+        self._kept = self._totals.accepted
         self._began = time.perf_counter()
 
     def judged(self, outcomes: Iterable[Outcome]) -> None:
@@ -93,10 +101,10 @@ class Tally:
 
     def committed(self, manifest: Manifest) -> None:
         """A shard counts, for the first time or instead of its earlier generation."""
-        counts = counts_of(manifest)
-        self._totals.subtract(self._committed.get(manifest.index, Counter()))
-        self._totals.update(counts)
-        self._committed[manifest.index] = counts
+        census = Census.of(manifest)
+        self._totals = self._totals - self._committed.get(manifest.index, Census()) + census
+        self._committed[manifest.index] = census
+        self._committed_at = time.time()
         self.tell()
 
     def tell(self) -> None:
@@ -108,25 +116,20 @@ class Tally:
         elapsed = max(time.perf_counter() - self._began, 1e-6)
         return Progress(
             phase=self.phase,
-            planned=self._totals["planned"],
-            accepted=self._totals["accepted"],
-            rejected=self._totals["rejected"],
-            failed=self._totals["failed"],
+            planned=self._totals.planned,
+            accepted=self._totals.accepted,
+            rejected=self._totals.rejected,
+            failed=self._totals.failed,
             processed=self._found + self._judged,
             kept=self._kept,
             shards_committed=len(self._committed),
             shards=self.shards,
             images_per_second=self._judged / elapsed,
             seconds=dict(self._stopwatch.seconds),
+            retries=dict(self._stopwatch.retries),
+            committed_at=self._committed_at,
+            # A dataset that is found finished is not looked into.
+            census=self._totals if self.shards else None,
             recipe_digest=self.recipe_digest,
             notes=self.notes,
         )
-
-
-def counts_of(manifest: Manifest) -> Counter[str]:
-    """How the candidates of a shard ended."""
-    accepted, rejected = len(manifest.accepted), len(manifest.rejected)
-    failed = len(manifest.failed)
-    return Counter(
-        planned=accepted + rejected + failed, accepted=accepted, rejected=rejected, failed=failed
-    )

@@ -24,6 +24,7 @@ from faceloom.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ServiceError,
     Unavailable,
     UsageError,
 )
@@ -212,15 +213,16 @@ class Builds:
         except asyncio.CancelledError:
             if not build.record.cancelled:
                 raise
-        except FaceloomError as error:
-            self._end(build, State.FAILED, str(error))
-        except Exception as bug:
-            self._end(build, State.FAILED, _report(bug))
+        except Exception as error:
+            self._end(build, State.FAILED, *_why(error))
         if build.record.cancelled and build.record.end is None:
             await self._withdraw(build)
 
     async def _run(self, build: Build) -> None:
         def follow(progress: Progress) -> None:
+            if progress.phase is Phase.PREPARING:
+                # The run has not counted yet what is there; what was known of it stays true.
+                progress = replace(build.progress, phase=progress.phase, notes=progress.notes)
             build.progress = progress
             build.tell()
 
@@ -233,22 +235,25 @@ class Builds:
         try:
             await self._executor.withdraw(build.record.order)
             self._end(build, State.CANCELLED)
-        except FaceloomError as error:
-            self._end(build, State.FAILED, f"it was cancelled, but goes on elsewhere: {error}")
-        except Exception as bug:
-            self._end(build, State.FAILED, _report(bug))
+        except Exception as error:
+            told, reason = _why(error)
+            told = f"it was cancelled, but goes on elsewhere: {told}"
+            self._end(build, State.FAILED, told, reason)
 
-    def _end(self, build: Build, state: State, error: str = "") -> None:
-        build.record = replace(build.record, end=End(state, error, time.time_ns()))
+    def _end(self, build: Build, state: State, error: str = "", reason: str = "") -> None:
+        build.record = replace(build.record, end=End(state, error, time.time_ns(), reason))
         self._index.put(build.record)
         log.info("build ended", extra={"build": build.id, "state": state.value, "cause": error})
         build.tell()
 
 
-def _report(bug: Exception) -> str:
+def _why(error: Exception) -> tuple[str, str]:
+    """What is told of an error that ended a build: a line, and a constant."""
+    if isinstance(error, FaceloomError):
+        return str(error), error.reason if isinstance(error, ServiceError) else "USAGE"
     error_id = uuid.uuid4().hex[:12]
-    log.error("build failed", exc_info=bug, extra={"error_id": error_id})
-    return f"internal error {error_id}; see the service's log"
+    log.error("build failed", exc_info=error, extra={"error_id": error_id})
+    return f"internal error {error_id}; see the service's log", "BUG"
 
 
 def _same_work(one: Order, other: Order) -> bool:

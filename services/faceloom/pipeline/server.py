@@ -20,7 +20,7 @@ from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
 from faceloom.runtime.errors import InvalidArgument, UsageError
 
-FULL_NAME = "faceloom.pipeline.v1.PipelineService"
+SERVICE = pb.DESCRIPTOR.services_by_name["PipelineService"]
 
 MAX_JOBS = 64
 MAX_SHARDS = 100_000

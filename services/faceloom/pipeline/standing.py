@@ -1,10 +1,11 @@
 """Where a build stands, read from its place alone, without asking whoever runs it."""
 
-from collections import Counter
+import time
 from dataclasses import replace
 
+from faceloom.pipeline.census import Census
 from faceloom.pipeline.finalize import Summary
-from faceloom.pipeline.progress import Phase, Progress, counts_of
+from faceloom.pipeline.progress import Phase, Progress
 from faceloom.pipeline.storage.build import BuildStorage
 from faceloom.pipeline.storage.opening import open_build
 from faceloom.pipeline.storage.output import Output
@@ -35,7 +36,9 @@ class Committed:
 
     def __init__(self, storage: BuildStorage) -> None:
         self._storage = storage
-        self._counts: dict[int, Counter[str]] = {}
+        self._counts: dict[int, Census] = {}
+        self._totals = Census()
+        self._last_at = 0.0
         self._read: set[str] = set()
 
     def add_to(self, progress: Progress) -> Progress:
@@ -46,18 +49,23 @@ class Committed:
                     manifest = self._storage.read_manifest(shard)
                 except (OSError, ValueError):
                     continue
-                self._counts[index] = counts_of(manifest)
+                census = Census.of(manifest)
+                self._totals = self._totals - self._counts.get(index, Census()) + census
+                self._counts[index] = census
+                self._last_at = time.time()
                 self._read.add(shard)
-        totals = sum(self._counts.values(), Counter())
+        totals = self._totals
         return replace(
             progress,
-            planned=totals["planned"],
-            accepted=totals["accepted"],
-            rejected=totals["rejected"],
-            failed=totals["failed"],
-            processed=totals["planned"],
-            kept=totals["accepted"],
+            planned=totals.planned,
+            accepted=totals.accepted,
+            rejected=totals.rejected,
+            failed=totals.failed,
+            processed=totals.planned,
+            kept=totals.accepted,
             shards_committed=len(self._counts),
+            committed_at=self._last_at,
+            census=totals,
         )
 
 

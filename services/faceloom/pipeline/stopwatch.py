@@ -1,15 +1,18 @@
 """Where the time of a run goes."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up seconds by part. Parts overlap, so they add up to more than the run took."""
+    """Adds up seconds by part, and counts what had to be done again. Parts overlap, so they add up to more
+    than the run took."""
 
     def __init__(self, parts: tuple[str, ...]) -> None:
         self.seconds = dict.fromkeys(parts, 0.0)
+        self.retries: Counter[str] = Counter()
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:

@@ -5,6 +5,7 @@ messages, so a front, or a build, cannot tell them apart by their bytes.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,8 +38,11 @@ class Engine(Protocol):
         """
         ...
 
-    async def check(self) -> None:
+    async def check(self) -> frozenset[int]:
         """Looks whether the engine could compute, without computing.
+
+        Returns:
+            The processes that would, by pid.
 
         Raises:
             Unavailable: It could not.
@@ -70,8 +74,9 @@ class InProcessEngine:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, run_batch, self._handler, batch)
 
-    async def check(self) -> None:
+    async def check(self) -> frozenset[int]:
         """A thread of this process is always there."""
+        return frozenset({os.getpid()})
 
     async def close(self) -> None:
         # What is being computed is waited for, but not by the whole process.

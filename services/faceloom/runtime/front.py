@@ -11,12 +11,13 @@ import uuid
 
 import grpc
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from faceloom.common.v1 import engine_pb2
 from faceloom.runtime.admission import Admission
 from faceloom.runtime.engine import Engine, warm_up
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable
-from faceloom.runtime.metrics import FrontMetrics
+from faceloom.runtime.metrics import FrontMetrics, seconds_for
 from faceloom.runtime.server import Server
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
 
@@ -26,16 +27,33 @@ REQUEST_ID = "x-request-id"
 
 
 class Front:
-    """Serves one model service from one engine."""
+    """Serves one model service from one engine.
+
+    Args:
+        service: Which one.
+        engine: What computes.
+        listen: Address and port.
+        metrics_port: Where Prometheus reads; nowhere when not given.
+        engine_metrics: The engine's own metrics, to be shown with the front's.
+    """
 
     def __init__(
-        self, service: Service, engine: Engine, listen: str, metrics_port: int | None = None
+        self,
+        service: Service,
+        engine: Engine,
+        listen: str,
+        metrics_port: int | None = None,
+        engine_metrics: Collector | None = None,
     ) -> None:
         registry = CollectorRegistry()
+        if engine_metrics is not None:
+            registry.register(engine_metrics)
         self._service = service
         self._engine = engine
-        self._metrics = FrontMetrics(registry)
-        self._server = Server(service.service, listen, registry, metrics_port)
+        self._metrics = FrontMetrics(registry, service)
+        self._server = Server(
+            service.descriptor, listen, registry, metrics_port, seconds_for(service)
+        )
         self._server.grpc.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(
@@ -48,6 +66,7 @@ class Front:
             )
         )
         self._warm = False
+        self._workers: frozenset[int] = frozenset()
 
     @property
     def port(self) -> int:
@@ -87,7 +106,7 @@ class Front:
     async def _check(self) -> None:
         """Ready means: a worker is there, and since it came it has computed something."""
         try:
-            await self._engine.check()
+            self._notice(await self._engine.check())
             if not self._warm:
                 self._metrics.model(await warm_up(self._engine))
         except Exception as error:
@@ -99,6 +118,15 @@ class Front:
             raise
         self._warm = True
         self._metrics.engine_up.set(1)
+
+    def _notice(self, workers: frozenset[int]) -> None:
+        """A worker may die and be replaced between two looks."""
+        new = workers - self._workers
+        if self._workers and new:
+            log.warning("workers were replaced", extra={"workers": len(new)})
+            self._metrics.worker_restarts.inc(len(new))
+            self._warm = False
+        self._workers = workers
 
 
 def _request_id(context: grpc.aio.ServicerContext) -> str:  # type: ignore[type-arg]

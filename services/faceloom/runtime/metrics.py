@@ -1,11 +1,36 @@
 """The Prometheus metrics of a front. RPC metrics carry the names that go-grpc-prometheus made common, so
 public dashboards fit."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 
 from faceloom.common.v1 import model_pb2
+from faceloom.runtime.errors import Overloaded
+from faceloom.runtime.service import Service
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Prometheus knows when it first saw a series; a second one for each would double their number.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# Bounds for durations of what has no budget.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Why a batch fails as a whole; others are possible.
+ENGINE_REASONS = (
+    "WORKER_DIED",
+    "ENGINE_DOWN",
+    "ENGINE_ERROR",
+    "ENGINE_QUEUE_FULL",
+    "HANDLER_BUG",
+    "GPU_OOM",
+)
 _BYTES = tuple(float(2**power) for power in range(10, 26, 2))
 _RPC = ("grpc_service", "grpc_method", "grpc_type")
 
@@ -13,7 +38,7 @@ _RPC = ("grpc_service", "grpc_method", "grpc_type")
 class RpcMetrics:
     """Rate, errors and duration of every RPC of a process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, seconds: Sequence[float] = SECONDS) -> None:
         self.started = Counter("grpc_server_started_total", "RPCs begun.", _RPC, registry=registry)
         self.handled = Counter(
             "grpc_server_handled_total",
@@ -25,7 +50,7 @@ class RpcMetrics:
             "grpc_server_handling_seconds",
             "Time from the first byte in to the last byte out.",
             _RPC,
-            buckets=_SECONDS,
+            buckets=seconds,
             registry=registry,
         )
         self.in_flight = Gauge(
@@ -39,18 +64,45 @@ class RpcMetrics:
             registry=registry,
         )
 
+    def expect(self, service: ServiceDescriptor) -> None:
+        """Shows zeros for the RPCs of a service: Prometheus sees a first error only after a zero."""
+        for method in service.methods:
+            kind = "server_stream" if method.server_streaming else "unary"
+            labels = (service.full_name, method.name, kind)
+            self.started.labels(*labels)
+            self.seconds.labels(*labels)
+            for code in grpc.StatusCode:
+                self.handled.labels(*labels, code.name)
+
+
+def seconds_for(service: Service) -> list[float]:
+    """Bounds for durations of a service: its budget for one item is one of them, each is twice the one
+    before, and the last is beyond the longest call."""
+    bounds = [service.latency_budget_ms / 1000 / 8]
+    while bounds[-1] < service.max_seconds:
+        bounds.append(2 * bounds[-1])
+    return bounds
+
 
 class FrontMetrics:
     """What a front knows beyond its RPCs: its queue, its batches, its engine."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, service: Service) -> None:
+        Gauge(
+            "faceloom_call_budget_seconds",
+            "What a call for as many items as the service allows should take at most.",
+            registry=registry,
+        ).set(service.latency_budget_ms / 1000 * service.max_items)
+        Gauge("faceloom_queue_limit", "Calls that may wait for the engine.", registry=registry).set(
+            service.max_queue
+        )
         self.queue_length = Gauge(
             "faceloom_queue_length", "Calls waiting for the engine.", registry=registry
         )
         self.queue_seconds = Histogram(
             "faceloom_queue_seconds",
             "Time a call waited for the engine.",
-            buckets=_SECONDS,
+            buckets=seconds_for(service),
             registry=registry,
         )
         self.batch_calls = Histogram(
@@ -61,6 +113,11 @@ class FrontMetrics:
         )
         self.engine_up = Gauge(
             "faceloom_engine_up", "1 when the engine passed its last check.", registry=registry
+        )
+        self.worker_restarts = Counter(
+            "faceloom_worker_restarts_total",
+            "Workers of the engine that took the place of another.",
+            registry=registry,
         )
         self._refused = Counter(
             "faceloom_admission_refused_total",
@@ -74,6 +131,10 @@ class FrontMetrics:
             ("reason",),
             registry=registry,
         )
+        # Prometheus sees a first one only after a zero.
+        self._refused.labels(Overloaded.default_reason)
+        for reason in ENGINE_REASONS:
+            self._engine_errors.labels(reason)
         self._model = Gauge(
             "faceloom_model_info",
             "Always 1; the labels name the model being served.",

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from faceloom.runtime.errors import Unavailable
 from faceloom.runtime.interceptor import RpcInterceptor
-from faceloom.runtime.metrics import RpcMetrics
+from faceloom.runtime.metrics import SECONDS, RpcMetrics
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -38,23 +39,36 @@ class Server:
 
     The health of `""` is the process's own, for liveness; the health of the full service name says
     whether calls would be answered, for readiness.
+
+    Args:
+        service: What it serves.
+        listen: Address and port.
+        registry: What its metrics port shows; its own metrics are added.
+        metrics_port: Where Prometheus reads; nowhere when not given.
+        seconds: Bounds of the histogram of durations.
     """
 
     def __init__(
-        self, full_name: str, listen: str, registry: CollectorRegistry, metrics_port: int | None
+        self,
+        service: ServiceDescriptor,
+        listen: str,
+        registry: CollectorRegistry,
+        metrics_port: int | None,
+        seconds: Sequence[float] = SECONDS,
     ) -> None:
-        self._full_name = full_name
+        self._full_name = service.full_name
         self._registry = registry
         self._metrics_address = (metrics_port, _host(listen))
         self._health = health.aio.HealthServicer()
         self._ready = False
         self._exposition: Any = None
-        self.grpc = grpc.aio.server(
-            interceptors=[RpcInterceptor(RpcMetrics(registry))], options=_OPTIONS
-        )
+        ProcessCollector(registry=registry)
+        metrics = RpcMetrics(registry, seconds)
+        metrics.expect(service)
+        self.grpc = grpc.aio.server(interceptors=[RpcInterceptor(metrics)], options=_OPTIONS)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         reflection.enable_server_reflection(
-            (full_name, "grpc.health.v1.Health", reflection.SERVICE_NAME), self.grpc
+            (service.full_name, "grpc.health.v1.Health", reflection.SERVICE_NAME), self.grpc
         )
         self.port = self.grpc.add_insecure_port(listen)
 

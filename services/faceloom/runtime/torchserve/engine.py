@@ -66,21 +66,24 @@ class TorchServeEngine:
             raise translate(error.code(), error.details() or "") from None
         return engine_pb2.EngineBatchResult.FromString(response.prediction)
 
-    async def check(self) -> None:
+    async def check(self) -> frozenset[int]:
         try:
             workers = await asyncio.to_thread(self._workers)
         except (OSError, ValueError, LookupError, TypeError, HTTPException) as error:
             raise Unavailable(f"TorchServe does not answer: {error}") from None
-        if "READY" not in workers:
+        if not workers:
             raise Unavailable(f"no worker of {self._model} is ready")
+        return workers
 
     async def close(self) -> None:
         await self._channel.close()
 
-    def _workers(self) -> list[str]:
+    def _workers(self) -> frozenset[int]:
+        """The pids of those that are ready."""
         with urllib.request.urlopen(self._url, timeout=5) as answer:
             description = json.load(answer)
-        return [worker["status"] for worker in description[0]["workers"]]
+        workers = description[0]["workers"]
+        return frozenset(worker["pid"] for worker in workers if worker["status"] == "READY")
 
 
 def translate(code: grpc.StatusCode, details: str) -> ServiceError:

@@ -1,0 +1,121 @@
+"""A real Prometheus beside the real stack, while a build runs and one of its workers is killed: whatever
+dashboards and alerts ask for is there."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.monitoring.prometheus import SCRAPE_SECONDS, Prometheus, running
+from tests.monitoring.queries import asked, metrics_in, of_dashboards, of_rules
+from tests.monitoring.rules import alerts
+from tests.torchserve.test_builds import finish, start_build, wait_for_shards
+
+from faceloom.stack import METRICS_OFFSET
+from faceloom.store.profile import profile_services
+
+pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(600)]
+
+_KILLED = "generator"
+_DEADLINE_SECONDS = 240
+
+# Panels that have nothing to show here, and why.
+_NOTHING_TO_SHOW = {
+    "build: Failures by reason": "no candidate fails",
+    "engine: GPU": "needs a GPU and DCGM's exporter",
+    "engine: GPU memory": "needs a GPU and DCGM's exporter",
+    "engine: GPU temperature": "needs a GPU and DCGM's exporter",
+}
+# Metrics of alerts that a stack without a GPU, a mesh and an incident does not have.
+_NOT_HERE = {"citadel_server_root_cert_expiry_timestamp"}
+
+
+@dataclass
+class Observed:
+    """What Prometheus saw of the run."""
+
+    prometheus: Prometheus
+    built: dict[str, Any]
+    killed_at: float
+    unanswered: set[str]
+
+
+def worker(stack: Any, name: str) -> int:
+    """The pid of the model's worker."""
+    url = f"http://127.0.0.1:{stack.torchserve_ports.management}/models/{name}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        [found] = json.load(answer)[0]["workers"]
+    return int(found["pid"])
+
+
+@pytest.fixture(scope="module")
+def observed(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """A build that loses a worker, watched from before its beginning to after its end."""
+    folder = tmp_path_factory.mktemp("monitoring")
+    names = [*profile_services("tiny"), "pipeline"]
+    targets = {name: f"127.0.0.1:{stack.port(name) + METRICS_OFFSET}" for name in names}
+    with running(folder, targets) as prometheus:
+        questions = [(where, asked(expr, "20s")) for where, expr in [*of_dashboards(), *recorded()]]
+        unanswered = dict(enumerate(questions))
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        out = folder / "dataset"
+        build = start_build(out, stack, "--candidates", "768", "--shards", "12")
+        wait_for_shards(out, 1)
+        killed_at = time.time()
+        os.kill(worker(stack, _KILLED), signal.SIGKILL)
+        while time.monotonic() < deadline:
+            for number, (_, expr) in list(unanswered.items()):
+                if prometheus.ask(expr):
+                    del unanswered[number]
+            ended = build.poll() is not None
+            if ended and {where for where, _ in unanswered.values()} <= _NOTHING_TO_SHOW.keys():
+                break
+            time.sleep(SCRAPE_SECONDS / 2)
+        left = {where for where, _ in unanswered.values()}
+        yield Observed(prometheus, finish(build), killed_at, left)
+
+
+def recorded() -> Iterator[tuple[str, str]]:
+    """The rules that are no alerts."""
+    return ((name, expr) for name, expr in of_rules() if name not in alerts())
+
+
+def test_every_panel_and_every_recorded_rule_has_something_to_show(observed: Observed) -> None:
+    assert observed.unanswered == _NOTHING_TO_SHOW.keys()
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_an_alert_asks_for_what_is_there(observed: Observed, alert: str) -> None:
+    for metric in metrics_in(alerts()[alert]["expr"]) - _NOT_HERE:
+        assert observed.prometheus.ask(metric), metric
+
+
+def test_the_killed_worker_is_seen_within_two_scrapes(observed: Observed) -> None:
+    pod = f'{{pod="{_KILLED}"}}'
+    up = observed.prometheus.since(f"faceloom_engine_up{pod}", observed.killed_at)
+    restarts = observed.prometheus.since(f"faceloom_worker_restarts_total{pod}", observed.killed_at)
+    before = restarts[0][1]
+    seen = [at for at, value in up if value == 0]
+    seen += [at for at, value in restarts if value > before]
+
+    assert restarts[-1][1] == before + 1
+    assert min(seen) <= [at for at, _ in up][1]
+
+
+def test_the_build_is_what_was_ordered_and_prometheus_knows(observed: Observed) -> None:
+    assert observed.built["planned"] == 768
+    answers = observed.prometheus.ask('sum(faceloom_build_items_total{build!=""}) >= 768')
+    assert answers
+    [state] = observed.prometheus.ask('sum(faceloom_builds{state="running"})')
+    assert state["value"][1] == "0"
+
+
+def test_everything_is_read(observed: Observed) -> None:
+    pods = {answer["metric"]["pod"]: answer["value"][1] for answer in observed.prometheus.ask("up")}
+
+    assert pods == dict.fromkeys([*profile_services("tiny"), "pipeline"], "1")
