@@ -142,7 +142,7 @@ def test_two_processes_do_what_one_does(
         "accumulate": accumulate, "batch": 8, "steps": 4, "decode_every": 2, "latent_only": 0.5,
         "save_every": 2,
         # AdamW divides by the size of a gradient, so rounding becomes a share of the rate where that is tiny.
-        "rate": 1e-4,
+        "rate": 2e-5,
     }  # fmt: skip
     finish(command("one", options=options))
     if begun_alone:
