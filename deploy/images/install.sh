@@ -10,4 +10,4 @@ cd /venv/lib/python3*/site-packages
 rm -rf torch/test torch/include torch/bin/test_* torch/bin/protoc*
 # Compiled is only what servers import; images are read-only, so what is not stays so.
 packages='pygments|rich|pydantic/v1|kubernetes/aio|sympy|mpmath|networkx'
-/venv/bin/python -m compileall -q -j 0 -x "/($packages|torch/(_inductor|_dynamo|onnx|_numpy))/" .
+/venv/bin/python -m compileall -q -j 0 -x "/($packages|torch/(_inductor|_dynamo|onnx|_numpy|testing))/" .
