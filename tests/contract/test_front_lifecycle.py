@@ -1,6 +1,8 @@
 """A front's health, reflection and stopping."""
 
 import asyncio
+import json
+import re
 from typing import Any, cast
 
 import grpc
@@ -10,9 +12,11 @@ from tests import rpc
 from tests.contract.fronts import SERVICE, Serve, free_port, generate, ready, sample
 from tests.fakes import FakeEngine, until
 
-from faceloom.runtime.errors import (
-    Unavailable,
-)
+from faceloom.client import Faceloom
+from faceloom.generator.v1 import generator_pb2
+from faceloom.runtime.errors import Internal, Unavailable
+from faceloom.runtime.logs import JsonFormatter
+from faceloom.runtime.request_id import carrying_request_id
 
 
 async def test_health_knows_the_process_and_the_service_and_nothing_else(serve: Serve) -> None:
@@ -132,3 +136,42 @@ async def test_a_request_id_travels_with_the_call(serve: Serve) -> None:
     given, first, second = [call.request_id for call in engine.calls]
     assert given == "order-66"
     assert first and second and first != second
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 129, '{"a": 1}'])
+async def test_what_cannot_be_a_request_id_is_replaced(serve: Serve, given: str) -> None:
+    engine = FakeEngine()
+    front = await serve(engine)
+
+    async with rpc.connect(front.port) as channel:
+        await generate(channel, metadata=[("x-request-id", given)])
+
+    [call] = engine.calls
+    assert call.request_id != given
+    assert re.fullmatch("[0-9a-f]{32}", call.request_id)
+
+
+async def test_one_id_is_in_the_logs_of_all_that_a_request_passes(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = FakeEngine()
+    engine.outcomes = [RuntimeError("a bug in the engine")]
+    front = await serve(engine)
+    caplog.set_level("INFO")
+    lines: list[dict[str, Any]] = []
+    # Formatted where it is logged: the id is the task's.
+    caplog.handler.addFilter(
+        lambda record: lines.append(json.loads(JsonFormatter().format(record)))
+    )
+
+    with carrying_request_id() as request_id:
+        async with Faceloom.connect({"generator": f"127.0.0.1:{front.port}"}) as faceloom:
+            with pytest.raises(Internal):
+                await faceloom.generate(generator_pb2.GenerateRequest(seeds=[1]))
+
+    assert [call.request_id for call in engine.calls] == [request_id]
+    [broken] = [line for line in lines if line["message"] == "engine failed"]
+    assert broken["request_ids"] == [request_id]
+    [refused] = [line for line in lines if line["message"] == "rpc refused"]
+    assert (refused["request_id"], refused["code"]) == (request_id, "INTERNAL")
+    assert refused["rpc"] == "Generate"

@@ -1,6 +1,7 @@
 """A real Prometheus beside the real stack, while a build runs and one of its workers is killed: whatever
 dashboards and alerts ask for is there."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests import rpc
 from tests.monitoring.prometheus import SCRAPE_SECONDS, Prometheus, running
 from tests.monitoring.queries import asked, metrics_in, of_dashboards, of_rules
 from tests.monitoring.rules import alerts
 from tests.torchserve.test_builds import finish, start_build, wait_for_shards
 
+from faceloom.generator.v1 import generator_pb2
 from faceloom.stack import METRICS_OFFSET
 from faceloom.store.profile import profile_services
 
@@ -119,3 +122,29 @@ def test_everything_is_read(observed: Observed) -> None:
     pods = {answer["metric"]["pod"]: answer["value"][1] for answer in observed.prometheus.ask("up")}
 
     assert pods == dict.fromkeys([*profile_services("tiny"), "pipeline"], "1")
+
+
+def test_logs_are_lines_of_json_and_name_the_request(stack: Any) -> None:
+    async def refused() -> None:
+        async with rpc.connect(stack.port("generator")) as channel:
+            bad = generator_pb2.GenerateRequest(seeds=range(10_000))
+            call = rpc.call(channel, "generator", bad, metadata=[("x-request-id", "find-me")])
+            await rpc.refusal(call)
+
+    asyncio.run(refused())
+
+    for name in [*profile_services("tiny"), "pipeline"]:
+        for line in (stack.logs / f"{name}.log").read_text().splitlines():
+            assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
+    lines = (stack.logs / "generator.log").read_text().splitlines()
+    [told] = [json.loads(line) for line in lines if "find-me" in line]
+    assert (told["request_id"], told["code"]) == ("find-me", "INVALID_ARGUMENT")
+
+
+def test_torchserves_own_log_is_json_from_where_it_logs(stack: Any) -> None:
+    """What Java prints before that is not."""
+    lines = (stack.logs / "torchserve.log").read_text().splitlines()
+    own = [json.loads(line) for line in lines if line.startswith("{")]
+
+    assert own
+    assert all({"time", "level", "logger", "message"} <= event.keys() for event in own)

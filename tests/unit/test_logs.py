@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from faceloom.runtime.logs import JsonFormatter
+from faceloom.runtime.request_id import carrying_request_id
 
 
 def line(message: str, *args: object, extra: dict[str, object] | None = None, **kw: object) -> str:
@@ -44,3 +45,13 @@ def test_a_stack_is_part_of_the_line() -> None:
 @pytest.mark.parametrize("value", [object(), b"bytes", {1, 2}])
 def test_what_json_does_not_know_is_written_as_text(value: object) -> None:
     assert json.loads(line("x", extra={"thing": value}))["thing"] == str(value)
+
+
+def test_a_request_is_named_in_every_line_of_its_task() -> None:
+    assert "request_id" not in json.loads(line("x"))
+
+    with carrying_request_id() as request_id, carrying_request_id() as inner:
+        assert json.loads(line("x"))["request_id"] == request_id == inner
+        assert json.loads(line("x", extra={"request_id": "own"}))["request_id"] == "own"
+
+    assert "request_id" not in json.loads(line("x"))

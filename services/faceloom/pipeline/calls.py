@@ -22,6 +22,7 @@ from faceloom.runtime.errors import (
     TooLarge,
     Unavailable,
 )
+from faceloom.runtime.request_id import carrying_request_id
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,10 @@ class PatientService:
             Refused: The request itself is the reason that there is no answer.
             ServiceError: The service is gone, or is not what the build began with.
         """
+        with carrying_request_id():
+            return await self._call(send, divisible)
+
+    async def _call(self, send: Callable[[], Awaitable[T]], divisible: bool) -> T:
         tries = strikes = 0
         answers_before = self._answers
         while True:

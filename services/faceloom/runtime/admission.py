@@ -164,7 +164,7 @@ class Admission:
             raise
         except Exception as error:
             # Nobody may be left waiting, whatever went wrong, and the slot has to go on.
-            known = error if isinstance(error, ServiceError) else _unexpected(error)
+            known = error if isinstance(error, ServiceError) else _unexpected(error, batch)
             self._metrics.engine_error(known.reason)
             for waiting in batch:
                 _settle(waiting, self._verdict(waiting, known, alone=len(batch) == 1))
@@ -216,8 +216,9 @@ def _stopping() -> Unavailable:
     return Unavailable("the service is stopping", reason="STOPPING")
 
 
-def _unexpected(error: Exception) -> Internal:
-    log.error("engine failed", exc_info=error)
+def _unexpected(error: Exception, batch: list[_Waiting]) -> Internal:
+    ids = [waiting.call.request_id for waiting in batch]
+    log.error("engine failed", exc_info=error, extra={"request_ids": ids})
     return Internal("the engine failed; see the service's log", reason="ENGINE_ERROR")
 
 

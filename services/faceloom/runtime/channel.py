@@ -11,6 +11,7 @@ from grpc_status import rpc_status
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable, from_status
+from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, service, services
 
 PIPELINE_PORT = 50050
@@ -78,10 +79,12 @@ class ChannelCaller:
             self._channels[service] = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
         path = f"/{services()[service].service}/{method}"
         rpc: Any = self._channels[service].unary_unary(path)
-        try:
-            return cast(bytes, await rpc(request, timeout=timeout))
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, service, self._targets.of(service)) from None
+        with carrying_request_id() as request_id:
+            try:
+                answer = await rpc(request, timeout=timeout, metadata=[(REQUEST_ID, request_id)])
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, service, self._targets.of(service)) from None
+        return cast(bytes, answer)
 
     async def close(self) -> None:
         """Closes the channels."""

@@ -7,7 +7,6 @@ health, metrics.
 
 import asyncio
 import logging
-import uuid
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -18,12 +17,11 @@ from faceloom.runtime.admission import Admission
 from faceloom.runtime.engine import Engine, warm_up
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable
 from faceloom.runtime.metrics import FrontMetrics, seconds_for
+from faceloom.runtime.request_id import current_request_id
 from faceloom.runtime.server import Server
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
 
 log = logging.getLogger(__name__)
-
-REQUEST_ID = "x-request-id"
 
 
 class Front:
@@ -95,7 +93,7 @@ class Front:
             remaining = context.time_remaining()
             limit = self._service.max_seconds
             call = engine_pb2.EngineCall(
-                method=method, request=request, request_id=_request_id(context)
+                method=method, request=request, request_id=current_request_id()
             )
             return await self._admission.submit(
                 call, limit if remaining is None else min(remaining, limit)
@@ -127,10 +125,3 @@ class Front:
             self._metrics.worker_restarts.inc(len(new))
             self._warm = False
         self._workers = workers
-
-
-def _request_id(context: grpc.aio.ServicerContext) -> str:  # type: ignore[type-arg]
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str):
-            return value
-    return uuid.uuid4().hex

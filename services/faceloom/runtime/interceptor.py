@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from faceloom.runtime.errors import Internal, ServiceError
 from faceloom.runtime.metrics import RpcMetrics
+from faceloom.runtime.request_id import take_request_id
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _observed(self, labels: tuple[str, str, str], context: Any) -> AsyncIterator[None]:
+        # Every RPC has a task of its own.
+        take_request_id(context.invocation_metadata() or ())
         self._metrics.started.labels(*labels).inc()
         self._metrics.in_flight.inc()
         started = time.perf_counter()
@@ -91,6 +94,9 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             yield
         except ServiceError as error:
             code = error.code
+            log.info(
+                "rpc refused", extra={"rpc": labels[1], "code": code.name, "reason": error.reason}
+            )
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except asyncio.CancelledError:
             late = _deadline_passed(context)
@@ -99,7 +105,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         except Exception as bug:
             code = grpc.StatusCode.INTERNAL
             error_id = uuid.uuid4().hex[:12]
-            log.error("rpc failed", exc_info=bug, extra={"error_id": error_id})
+            log.error("rpc failed", exc_info=bug, extra={"rpc": labels[1], "error_id": error_id})
             told = Internal(f"internal error {error_id}; see the service's log", reason="BUG")
             await context.abort_with_status(rpc_status.to_status(told.to_status()))
         finally:

@@ -5,11 +5,13 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from faceloom.runtime.request_id import current_request_id
+
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, and whatever was given as `extra`."""
+    """time, level, logger, message, the request's id if there is one, and whatever was given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -19,13 +21,18 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **{key: value for key, value in vars(record).items() if key not in _PLAIN},
         }
+        if request_id := current_request_id():
+            event.setdefault("request_id", request_id)
         if record.exc_info:
             event["stack"] = self.formatException(record.exc_info)
         return json.dumps(event, default=str)
 
 
-def log_json(level: int = logging.INFO) -> None:
-    """Sends all logs of this process to standard error as JSON lines."""
+def log_json(name: str = "") -> None:
+    """Sends the logs of this process, or of the one package, to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logger = logging.getLogger(name)
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -11,6 +11,7 @@ from faceloom.common.v1 import engine_pb2
 from faceloom.runtime.archive import archived_models
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.handler import AnyHandler
+from faceloom.runtime.logs import log_json
 from faceloom.runtime.service import service
 from faceloom.runtime.versions import load_models
 
@@ -21,6 +22,8 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes]:
     """Called by TorchServe: once with None to load the models, then with one batch at a time."""
     global _handler
     if _handler is None:
+        # The rest is how TorchServe's worker talks to TorchServe.
+        log_json("faceloom")
         _handler = _load(context.system_properties)
     if data is None:
         return []
