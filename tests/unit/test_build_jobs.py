@@ -78,6 +78,13 @@ def test_workers_are_confined_and_know_the_services(monkeypatch: pytest.MonkeyPa
     } in (container["env"])
 
 
+def test_workers_give_way_where_the_operator_says_how() -> None:
+    told = SETTINGS.model_copy(update={"worker_priority": "faceloom-builds"})
+    for settings, priority in ((told, "faceloom-builds"), (SETTINGS, None)):
+        spec = job_manifest(settings, ORDER, 4, (1, 33))["spec"]["template"]["spec"]
+        assert spec.get("priorityClassName") == priority
+
+
 def test_workers_for_an_object_store_need_no_volume_but_what_opens_the_store() -> None:
     order = replace(ORDER, output=ObjectUrl("faces", "one"))
     known = SETTINGS.model_copy(update={"store_secret": "object-store"})

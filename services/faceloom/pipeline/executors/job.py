@@ -112,7 +112,9 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
     )
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
+    priority = {"priorityClassName": settings.worker_priority} if settings.worker_priority else {}
     return {
+        **priority,
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

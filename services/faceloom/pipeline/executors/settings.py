@@ -22,6 +22,7 @@ class ClusterSettings(BaseSettings):
         store_secret: The Secret whose entries tell workers of the object store, AWS_ACCESS_KEY_ID and so on;
             none when empty.
         worker_scratch: Room for the shard that a worker makes for an object store, three times over.
+        worker_priority: The PriorityClass of workers; the cluster's default when empty.
         worker_memory: What a worker is given; with pictures of 1024 pixels a block in flight takes 200 MB.
         parallelism: Workers at the same time, at most.
         attempts: How often a shard is tried.
@@ -39,6 +40,7 @@ class ClusterSettings(BaseSettings):
     data_path: Path = Path("/data")
     store_secret: str = ""
     worker_scratch: str = "4Gi"
+    worker_priority: str = ""
     worker_memory: str = "1Gi"
     parallelism: int = 32
     attempts: int = 4
