@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell for tool in docker podman buildah; do command -v $$tool && break; done) build
 BUILD_ARGS ?=
 
-.PHONY: help setup lock protos fmt lint type test test-fast demo bench images manifests train-tiny clean
+.PHONY: help setup lock protos fmt lint type test test-fast test-cluster demo bench images manifests train-tiny clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -45,8 +45,11 @@ lint: $(STAMP) ## Check protos, stubs, style, imports and types
 test-fast: $(STAMP) ## Everything but the tests that start TorchServe or a cluster
 	pytest -m "not torchserve and not cluster"
 
-test: lint ## Lint, types and all tests
-	pytest --durations=15
+test: lint ## Lint, types and all tests but those on a cluster
+	pytest -m "not cluster" --durations=15
+
+test-cluster: $(STAMP) ## Build the images, deploy them on a cluster of its own and test there; needs root
+	pytest -m cluster -rP --durations=15
 
 demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write out/demo/report.html
 	faceloom demo --out out/demo
