@@ -18,7 +18,7 @@ def test_a_build_larger_than_the_quota_queues(
         build = pipeline.create("/data/queued", spec={"candidates": small.candidates}, shards=3)
         waits = pipeline.until(build, "waiting", lambda now: "exceeded quota" in notes(now))
         assert waits["state"] == "BUILD_STATE_RUNNING"
-        assert "workers are refused: pods" in notes(waits)
+        assert "workers are refused: Error creating: pods" in notes(waits)
         assert not cluster.pods("build-worker")
 
         set_quota(cluster, f"pods={pods + 1}")
