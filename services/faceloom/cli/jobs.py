@@ -149,7 +149,7 @@ def plan(
 ) -> None:
     """Say what a build will take: shards, pods, hours, storage, requests. Measured rates unless given.
 
-    Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --rate 900[/bold]
+    Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --rate 379[/bold]
     """
     spec = _spec(candidates, accepted, seed=0, psi=0.7)
     if spec is None:
