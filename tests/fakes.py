@@ -98,7 +98,7 @@ class FakeEngine:
         self.calls: list[engine_pb2.EngineCall] = []
         self.outcomes: list[Exception | engine_pb2.EngineBatchResult | None] = []
         self.problem: Exception | None = None
-        self.workers = frozenset({1})
+        self.pids = frozenset({1})
         self.warm_ups = 0
         self.closed = False
         self._gate = asyncio.Event()
@@ -129,7 +129,7 @@ class FakeEngine:
     async def check(self) -> frozenset[int]:
         if self.problem is not None:
             raise self.problem
-        return self.workers
+        return self.pids
 
     async def close(self) -> None:
         self.closed = True

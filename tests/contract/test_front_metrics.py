@@ -79,7 +79,7 @@ async def test_a_worker_that_was_replaced_between_two_looks_is_counted_and_prove
     await sample(port, "faceloom_engine_up", 1)
     assert engine.warm_ups == 1
 
-    engine.workers = frozenset({2})
+    engine.pids = frozenset({2})
 
     await sample(port, "faceloom_worker_restarts_total", 1)
     await until(lambda: engine.warm_ups == 2)
@@ -93,7 +93,7 @@ async def test_a_worker_that_was_away_for_a_while_is_counted_once(serve: Serve) 
 
     engine.problem = Unavailable("gone")
     await sample(port, "faceloom_engine_up", 0)
-    engine.workers, engine.problem = frozenset({2}), None
+    engine.pids, engine.problem = frozenset({2}), None
 
     await sample(port, "faceloom_engine_up", 1)
     await sample(port, "faceloom_worker_restarts_total", 1)

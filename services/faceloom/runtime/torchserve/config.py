@@ -59,8 +59,6 @@ def render_properties(services: Iterable[Service], store: Path, ports: Ports) ->
         "max_response_size": largest,
         "job_queue_size": 100,
         "metrics_mode": "prometheus",
-        # Otherwise a Python is started every minute to look at the machine, beside the workers.
-        "disable_system_metrics": "true",
         "disable_token_authorization": "true",
         "enable_model_api": "false",
         "install_py_dep_per_model": "false",
