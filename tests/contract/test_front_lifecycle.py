@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 from typing import Any, cast
 
@@ -159,12 +160,13 @@ async def test_one_id_is_in_the_logs_of_all_that_a_request_passes(
     front = await serve(engine)
     caplog.set_level("INFO")
     lines: list[dict[str, Any]] = []
-    # Formatted where it is logged: the id is the task's.
-    caplog.handler.addFilter(
-        lambda record: lines.append(json.loads(JsonFormatter().format(record)))
-    )
 
-    with carrying_request_id() as request_id:
+    def keep(record: logging.LogRecord) -> bool:
+        """Formatted where it is logged: the id is the task's."""
+        lines.append(json.loads(JsonFormatter().format(record)))
+        return True
+
+    with caplog.filtering(keep), carrying_request_id() as request_id:  # type: ignore[arg-type]
         async with Faceloom.connect({"generator": f"127.0.0.1:{front.port}"}) as faceloom:
             with pytest.raises(Internal):
                 await faceloom.generate(generator_pb2.GenerateRequest(seeds=[1]))
