@@ -13,7 +13,8 @@ from tests.deploy.rendering import kustomize
 
 # The first test waits for the images.
 _SECONDS = 1800
-# A build that nobody works for fails after less than a minute, in which pods of the one before may end, and a shard is given up after two tries.
+# A build that nobody works for fails when the pods of the one before have had time to end, and a shard is
+# given up after two tries.
 _IMPATIENT = {
     "FACELOOM_POLL_SECONDS": "0.5",
     "FACELOOM_STALL_SECONDS": "45",
