@@ -99,20 +99,9 @@ def _retries(settings: ClusterSettings, shards: int) -> dict[str, Any]:
 
 
 def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
-    command = ["faceloom", "jobs", "work", "--output", str(order.output)]
-    command += ["--jobs", str(order.jobs)]
-    if order.retry_failed:
-        command.append("--retry-failed")
-    memory = settings.worker_memory
     in_folder = isinstance(order.output, Path)
-    scratch, files = (
-        (_SCRATCH, _LOCAL_FILES)
-        if in_folder
-        else (settings.worker_scratch, settings.worker_scratch)
-    )
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
     priority = {"priorityClassName": settings.worker_priority} if settings.worker_priority else {}
+    scratch = _SCRATCH if in_folder else settings.worker_scratch
     return {
         **priority,
         "restartPolicy": "Never",
@@ -127,39 +116,44 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": settings.worker_image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": command,
-                "env": [{"name": name, "value": value} for name, value in environment.items()],
-                "envFrom": [] if in_folder else _credentials(settings),
-                # The last line of the log becomes the reason in the pod's status.
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "resources": {
-                    "requests": {"cpu": "250m", "memory": memory, "ephemeral-storage": "64Mi"},
-                    "limits": {"memory": memory, "ephemeral-storage": files},
-                },
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-                "volumeMounts": [
-                    *(
-                        [{"name": "data", "mountPath": str(settings.data_path)}]
-                        if in_folder
-                        else []
-                    ),
-                    {"name": "tmp", "mountPath": "/tmp"},
-                ],
-            }
-        ],
+        "containers": [_container(settings, order)],
         "volumes": [
             *([_data_volume(settings)] if in_folder else []),
             {"name": "tmp", "emptyDir": {"sizeLimit": scratch}},
         ],
+    }
+
+
+def _container(settings: ClusterSettings, order: Order) -> dict[str, Any]:
+    command = ["faceloom", "jobs", "work", "--output", str(order.output)]
+    command += ["--jobs", str(order.jobs)]
+    if order.retry_failed:
+        command.append("--retry-failed")
+    in_folder = isinstance(order.output, Path)
+    files = _LOCAL_FILES if in_folder else settings.worker_scratch
+    memory = settings.worker_memory
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
+    data = [{"name": "data", "mountPath": str(settings.data_path)}] if in_folder else []
+    return {
+        "name": CONTAINER,
+        "image": settings.worker_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "envFrom": [] if in_folder else _credentials(settings),
+        # The last line of the log becomes the reason in the pod's status.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": {
+            "requests": {"cpu": "250m", "memory": memory, "ephemeral-storage": "64Mi"},
+            "limits": {"memory": memory, "ephemeral-storage": files},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [*data, {"name": "tmp", "mountPath": "/tmp"}],
     }
 
 
