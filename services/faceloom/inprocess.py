@@ -17,6 +17,7 @@ from faceloom.runtime.engine import InProcessEngine
 from faceloom.runtime.errors import FailedPrecondition
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import service, services
+from faceloom.runtime.tracing import calling
 from faceloom.store.profile import model_folders, profile_services
 from faceloom.store.torch_model import available_device
 
@@ -41,7 +42,8 @@ class InProcessCaller:
             if service not in self._admissions:
                 self._admissions[service] = await self._load(service)
         call = engine_pb2.EngineCall(method=method, request=request)
-        return await self._admissions[service].submit(call, timeout)
+        with calling(services()[service].service, method):
+            return await self._admissions[service].submit(call, timeout)
 
     async def close(self) -> None:
         """Ends the models' threads."""

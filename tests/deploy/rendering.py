@@ -78,10 +78,11 @@ def overlay(name: str) -> list[Object]:
 
 
 def render_with(component: str, folder: Path) -> list[Object]:
-    """The objects of the base with one component; `folder` is for the kustomization that says so."""
+    """The objects of an overlay of one component; `folder` is for the kustomization that says so."""
     base = os.path.relpath(DEPLOY / "base", folder)
     part = os.path.relpath(DEPLOY / "components" / component, folder)
-    (folder / "kustomization.yaml").write_text(f"resources: [{base}]\ncomponents: [{part}]\n")
+    text = f"namespace: faceloom\nresources: [{base}]\ncomponents: [{part}]\n"
+    (folder / "kustomization.yaml").write_text(text)
     return render(folder)
 
 

@@ -152,3 +152,17 @@ def _full_name(workload: str) -> Any:
     if workload == "pipeline":
         return "faceloom.pipeline.v1.PipelineService"
     return services()[workload].service
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_everything_is_in_one_namespace(name: str) -> None:
+    """A policy elsewhere protects nothing here, and denies there what is none of its business."""
+    nowhere = {"Namespace", "PriorityClass", "PersistentVolume"}
+    found = {
+        (one["kind"], one["metadata"]["name"]): one["metadata"].get("namespace")
+        for one in overlay(name)
+        if one["kind"] not in nowhere
+    }
+
+    assert found
+    assert set(found.values()) == {"faceloom"}, found

@@ -30,16 +30,23 @@ class Prometheus:
 
     def ask(self, expr: str) -> list[dict[str, Any]]:
         """What an expression gives now."""
-        data = urllib.parse.urlencode({"query": expr}).encode()
-        with urllib.request.urlopen(f"{self.url}/api/v1/query", data, timeout=10) as answer:
-            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-            return result
+        return self._ask("query", query=expr)
+
+    def ask_range(self, expr: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
+        """What an expression gave from then to then, every so many seconds."""
+        return self._ask("query_range", query=expr, start=start, end=end, step=step)
 
     def since(self, series: str, start: float) -> list[tuple[float, float]]:
         """The samples of one series that were read after that time, in order."""
         [found] = self.ask(f"{series}[{int(time.time() - start) + 1}s]")
         samples = [(float(at), float(value)) for at, value in found["values"]]
         return [(at, value) for at, value in samples if at > start]
+
+    def _ask(self, how: str, **question: str | float) -> list[dict[str, Any]]:
+        data = urllib.parse.urlencode(question).encode()
+        with urllib.request.urlopen(f"{self.url}/api/v1/{how}", data, timeout=10) as answer:
+            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+            return result
 
 
 @contextmanager

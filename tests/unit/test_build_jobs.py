@@ -78,6 +78,19 @@ def test_workers_are_confined_and_know_the_services(monkeypatch: pytest.MonkeyPa
     } in (container["env"])
 
 
+def test_workers_send_their_spans_where_the_service_does_but_get_none_of_its_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
+    (container,) = job_manifest(SETTINGS, ORDER, 4, (1, 33))["spec"]["template"]["spec"][
+        "containers"
+    ]
+    told = {one["name"]: one["value"] for one in container["env"] if "OTEL" in one["name"]}
+    assert told == {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}
+
+
 def test_workers_give_way_where_the_operator_says_how() -> None:
     told = SETTINGS.model_copy(update={"worker_priority": "faceloom-builds"})
     for settings, priority in ((told, "faceloom-builds"), (SETTINGS, None)):

@@ -27,6 +27,7 @@ from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.runtime.errors import FaceloomError, Unavailable, UsageError
+from faceloom.runtime.tracing import start_tracing
 
 # How long the pipeline service may stay away, for example while it is being restarted.
 _PATIENCE_SECONDS = 60.0
@@ -140,6 +141,7 @@ async def build_in_service(
     Raises:
         FaceloomError: The build failed or was cancelled.
     """
+    start_tracing("cli")
     started = time.monotonic()
     request = pb.CreateBuildRequest(
         request_id=uuid.uuid4().hex,

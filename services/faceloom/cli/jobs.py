@@ -19,6 +19,7 @@ from faceloom.pipeline.worker import STOPPED, Assignment, Misconfigured, exit_co
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
+from faceloom.runtime.tracing import start_tracing
 
 app = typer.Typer(no_args_is_help=True, help="Make a dataset with many workers.")
 
@@ -106,6 +107,7 @@ def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -
 
 
 async def _work(assignment: Assignment) -> None:
+    start_tracing("build-worker")
     async with Faceloom.connect() as faceloom:
         await work(assignment, faceloom, _PATIENCE)
 

@@ -35,8 +35,8 @@ _MODULES = {
     "train": "train",
     "evaluate": "evaluate",
 }
-# What only the extra `pipeline` brings.
-_OF_THE_PIPELINE = ("kubernetes", "obstore")
+# Which extra brings a package; the others come with `engine`.
+_EXTRAS = {"kubernetes": "pipeline", "obstore": "pipeline", "opentelemetry": "tracing"}
 
 
 class _Commands(Mapping[str, Any]):
@@ -88,7 +88,7 @@ def run() -> None:
         typer.echo(f"faceloom: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        extra = "pipeline" if error.name in _OF_THE_PIPELINE else "engine"
+        extra = _EXTRAS.get(str(error.name).partition(".")[0], "engine")
         typer.echo(
             f"faceloom: {error.name} is not installed: pip install 'faceloom[{extra}]'", err=True
         )

@@ -10,6 +10,7 @@ import typer
 
 from faceloom.client import Faceloom
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.tracing import start_tracing
 
 
 class EngineKind(StrEnum):
@@ -40,6 +41,7 @@ def connect(
         models: Folders by service, of models that are loaded into this process in place of the profile's.
         profile: Whose models are loaded into this process; tiny's by default.
     """
+    start_tracing("cli")
     if engine is EngineKind.TORCHSERVE:
         return Faceloom.connect()
     # Not at the top: it loads torch, which clients do without.

@@ -13,6 +13,7 @@ from faceloom.runtime.server import until_stopped
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.engine import TorchServeEngine
 from faceloom.runtime.torchserve.metrics import TorchServeMetrics
+from faceloom.runtime.tracing import start_tracing
 
 
 class ExecutorKind(StrEnum):
@@ -53,6 +54,7 @@ def serve(
     Example: [bold]faceloom serve generator --listen 0.0.0.0:50051[/bold]
     """
     log_json()
+    start_tracing(name)
     if name == "pipeline":
         # Not at the top: fronts are installed without what a build needs.
         from faceloom.cli.serve_pipeline import serve_pipeline

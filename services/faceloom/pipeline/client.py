@@ -5,11 +5,15 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
 from faceloom.runtime.channel import CHANNEL_OPTIONS, Targets, from_rpc_error
+from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
+from faceloom.runtime.tracing import calling
 
+_SERVICE = pb.DESCRIPTOR.services_by_name["PipelineService"].full_name
 _SECONDS = 30
 
 
@@ -42,10 +46,7 @@ class PipelineClient:
         Raises:
             ServiceError: The service refused, or is not there.
         """
-        try:
-            answer = await self._stub.CreateBuild(request, timeout=_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "pipeline", self._target) from None
+        answer = await self._call("CreateBuild", request)
         return cast(pb.Build, answer.build)
 
     async def watch(self, build_id: str) -> AsyncIterator[pb.Build]:
@@ -66,7 +67,13 @@ class PipelineClient:
         Raises:
             ServiceError: There is no such build.
         """
-        try:
-            await self._stub.CancelBuild(pb.CancelBuildRequest(id=build_id), timeout=_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "pipeline", self._target) from None
+        await self._call("CancelBuild", pb.CancelBuildRequest(id=build_id))
+
+    async def _call(self, method: str, request: Message) -> Any:
+        with carrying_request_id() as request_id, calling(_SERVICE, method) as carried:
+            metadata = [(REQUEST_ID, request_id), *carried.items()]
+            try:
+                rpc = getattr(self._stub, method)
+                return await rpc(request, timeout=_SECONDS, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, "pipeline", self._target) from None

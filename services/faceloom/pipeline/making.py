@@ -2,7 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
 
 from faceloom.pipeline.cancellation import to_end
 from faceloom.pipeline.commit import Shard
@@ -12,6 +16,7 @@ from faceloom.pipeline.shard import OpenShard, commit_again, retry_failed
 from faceloom.pipeline.stages import Stages
 from faceloom.pipeline.stopwatch import Stopwatch
 from faceloom.pipeline.storage.build import RecordedPlan, Shards
+from faceloom.runtime.tracing import TRACER
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,14 @@ class ShardMaker:
 
         async def take_blocks() -> None:
             for shard, planned in work:
-                made = await self.stages.make_block(
-                    planned, lambda batch: self.judged(batch.outcomes)
-                )
-                with self.stopwatch("commit"):
-                    await to_end(shard.write, made)
-                    if shard.complete(planned.index, made):
-                        self.committed(await to_end(shard.commit))
+                with self._traced(planned):
+                    made = await self.stages.make_block(
+                        planned, lambda batch: self.judged(batch.outcomes)
+                    )
+                    with self.stopwatch("commit"):
+                        await to_end(shard.write, made)
+                        if shard.complete(planned.index, made):
+                            self.committed(await to_end(shard.commit))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(jobs):
@@ -57,6 +63,16 @@ class ShardMaker:
         outcomes, made = await retry_failed(self.plan.recipe.spec, self.stages, shard)
         with self.stopwatch("commit"):
             self.committed(await to_end(commit_again, self.store, shard, outcomes, made))
+
+    def _traced(self, planned: Block) -> AbstractContextManager[Span]:
+        """A block is a trace of its own; what belongs together is found by the recipe."""
+        recipe = self.plan.recipe.digest
+        return TRACER.start_as_current_span(
+            "block",
+            Context(),
+            attributes={"faceloom.recipe": recipe, "faceloom.block": planned.index},
+            record_exception=False,
+        )
 
     def _blocks(self, indexes: Iterable[int]) -> Iterator[tuple[OpenShard, Block]]:
         spec = self.plan.recipe.spec

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from faceloom.runtime.tracing import TRACER
+
 
 class Stopwatch:
     """Adds up seconds by part, and counts what had to be done again. Parts overlap, so they add up to more
@@ -16,9 +18,10 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Counts what is done inside as that part."""
+        """Counts what is done inside as that part, which is a span, too."""
         started = time.perf_counter()
         try:
-            yield
+            with TRACER.start_as_current_span(part, record_exception=False):
+                yield
         finally:
             self.seconds[part] += time.perf_counter() - started

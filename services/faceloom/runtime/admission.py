@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from google.rpc import status_pb2
+from opentelemetry.trace import Span
 
 from faceloom.common.v1 import engine_pb2
 from faceloom.runtime.engine import Engine
@@ -29,6 +30,7 @@ from faceloom.runtime.errors import (
 )
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
+from faceloom.runtime.tracing import TRACER, current_parent
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +44,17 @@ _GROWTH = 0.1
 class _Waiting:
     call: engine_pb2.EngineCall
     answer: asyncio.Future[bytes]
+    span: Span
     since: float = field(default_factory=time.monotonic)
     digest: bytes = b""
 
     @property
     def abandoned(self) -> bool:
         return self.answer.done()
+
+    def leave_queue(self) -> None:
+        if self.span.is_recording():
+            self.span.end()
 
 
 class Admission:
@@ -85,7 +92,9 @@ class Admission:
                 retry_after=self._wait_estimate(),
             )
         call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
-        waiting = _Waiting(call, asyncio.get_running_loop().create_future())
+        call.traceparent = current_parent()
+        answer = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(call, answer, TRACER.start_span("queue"))
         if self._deaths:
             waiting.digest = _digest(call)
         async with self._arrived:
@@ -97,6 +106,8 @@ class Admission:
                 return await waiting.answer
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the answer came") from None
+        finally:
+            waiting.leave_queue()
 
     async def close(self) -> None:
         """Stops feeding. What still waits, or is being computed, is told to go elsewhere."""
@@ -155,6 +166,7 @@ class Admission:
     async def _execute(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
             self._metrics.queue_seconds.observe(time.monotonic() - waiting.since)
+            waiting.leave_queue()
         self._metrics.batch_calls.observe(len(batch))
         try:
             await self._answer(batch)

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable, from_status
 from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, service, services
+from faceloom.runtime.tracing import calling
 
 PIPELINE_PORT = 50050
 
@@ -77,11 +78,12 @@ class ChannelCaller:
         if service not in self._channels:
             target = self._targets.of(service)
             self._channels[service] = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
-        path = f"/{services()[service].service}/{method}"
-        rpc: Any = self._channels[service].unary_unary(path)
-        with carrying_request_id() as request_id:
+        name = services()[service].service
+        rpc: Any = self._channels[service].unary_unary(f"/{name}/{method}")
+        with carrying_request_id() as request_id, calling(name, method) as carried:
+            metadata = [(REQUEST_ID, request_id), *carried.items()]
             try:
-                answer = await rpc(request, timeout=timeout, metadata=[(REQUEST_ID, request_id)])
+                answer = await rpc(request, timeout=timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 raise from_rpc_error(error, service, self._targets.of(service)) from None
         return cast(bytes, answer)

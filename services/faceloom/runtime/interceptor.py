@@ -1,4 +1,4 @@
-"""Stands around every RPC of a server: counts it, and turns errors into status. Nothing else does."""
+"""Stands around every RPC of a server: counts it, traces it, turns errors into status. Nothing else does."""
 
 # grpc's classes are generic for type checkers only.
 from __future__ import annotations
@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from faceloom.runtime.errors import Internal, ServiceError
 from faceloom.runtime.metrics import RpcMetrics
 from faceloom.runtime.request_id import take_request_id
+from faceloom.runtime.tracing import begin_answer, end_answer
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _UNCOUNTED = ("/grpc.health.", "/grpc.reflection.")
 
 
 class RpcInterceptor(grpc.aio.ServerInterceptor):
-    """Metrics and error translation for unary and server-streaming RPCs."""
+    """Metrics, spans and error translation for unary and server-streaming RPCs."""
 
     def __init__(self, metrics: RpcMetrics) -> None:
         self._metrics = metrics
@@ -61,9 +62,9 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     def _unary(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             async with self._observed(labels, context):
-                self._weigh("in", request)
+                self._metrics.bytes_in.observe(_size(request))
                 response = await behaviour(request, context)
-                self._weigh("out", response)
+                self._metrics.bytes_out.observe(_size(response))
                 return response
 
         return handle
@@ -71,22 +72,21 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     def _stream(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
             async with self._observed(labels, context):
-                self._weigh("in", request)
+                self._metrics.bytes_in.observe(_size(request))
                 async for response in behaviour(request, context):
-                    self._weigh("out", response)
+                    self._metrics.bytes_out.observe(_size(response))
                     yield response
 
         return handle
 
-    def _weigh(self, direction: str, message: bytes | Message) -> None:
-        size = len(message) if isinstance(message, bytes) else message.ByteSize()
-        self._metrics.message_bytes.labels(direction).observe(size)
-
     @asynccontextmanager
     async def _observed(self, labels: tuple[str, str, str], context: Any) -> AsyncIterator[None]:
         # Every RPC has a task of its own.
-        take_request_id(context.invocation_metadata() or ())
-        self._metrics.started.labels(*labels).inc()
+        metadata = context.invocation_metadata() or ()
+        take_request_id(metadata)
+        span = begin_answer(labels[0], labels[1], metadata)
+        series = self._metrics.of(*labels)
+        series.started.inc()
         self._metrics.in_flight.inc()
         started = time.perf_counter()
         code = grpc.StatusCode.OK
@@ -110,8 +110,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             await context.abort_with_status(rpc_status.to_status(told.to_status()))
         finally:
             self._metrics.in_flight.dec()
-            self._metrics.seconds.labels(*labels).observe(time.perf_counter() - started)
-            self._metrics.handled.labels(*labels, code.name).inc()
+            series.seconds.observe(time.perf_counter() - started)
+            series.handled[code].inc()
+            end_answer(span, code)
+
+
+def _size(message: bytes | Message) -> int:
+    return len(message) if isinstance(message, bytes) else message.ByteSize()
 
 
 def _deadline_passed(context: Any) -> bool:

@@ -6,12 +6,13 @@ import sys
 from datetime import UTC, datetime
 
 from faceloom.runtime.request_id import current_request_id
+from faceloom.runtime.tracing import trace_id
 
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, the request's id if there is one, and whatever was given as `extra`."""
+    """time, level, logger, message, the request's id and trace, and whatever was given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -23,6 +24,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := current_request_id():
             event.setdefault("request_id", request_id)
+        if trace := trace_id():
+            event["trace_id"] = trace
         if record.exc_info:
             event["stack"] = self.formatException(record.exc_info)
         return json.dumps(event, default=str)

@@ -35,10 +35,24 @@ _BYTES = tuple(float(2**power) for power in range(10, 26, 2))
 _RPC = ("grpc_service", "grpc_method", "grpc_type")
 
 
+class RpcSeries:
+    """Rate, errors and duration of one RPC. Finding a series by its labels costs more than counting, so it is
+    found once."""
+
+    def __init__(self, metrics: "RpcMetrics", labels: tuple[str, str, str]) -> None:
+        self.started = metrics.started.labels(*labels)
+        self.seconds = metrics.seconds.labels(*labels)
+        # Zeros for all of them: Prometheus sees a first error only after a zero.
+        self.handled = {
+            code: metrics.handled.labels(*labels, code.name) for code in grpc.StatusCode
+        }
+
+
 class RpcMetrics:
     """Rate, errors and duration of every RPC of a process."""
 
     def __init__(self, registry: CollectorRegistry, seconds: Sequence[float] = SECONDS) -> None:
+        self._series: dict[tuple[str, str, str], RpcSeries] = {}
         self.started = Counter("grpc_server_started_total", "RPCs begun.", _RPC, registry=registry)
         self.handled = Counter(
             "grpc_server_handled_total",
@@ -56,23 +70,34 @@ class RpcMetrics:
         self.in_flight = Gauge(
             "faceloom_inflight_requests", "RPCs being handled.", registry=registry
         )
-        self.message_bytes = Histogram(
+        message_bytes = Histogram(
             "faceloom_message_bytes",
             "Size of messages.",
             ("direction",),
             buckets=_BYTES,
             registry=registry,
         )
+        self.bytes_in = message_bytes.labels("in")
+        self.bytes_out = message_bytes.labels("out")
+
+    def of(self, service: str, method: str, kind: str) -> RpcSeries:
+        """The series of one RPC.
+
+        Args:
+            service: Full name.
+            method: RPC name.
+            kind: `unary` or `server_stream`.
+        """
+        labels = (service, method, kind)
+        if labels not in self._series:
+            self._series[labels] = RpcSeries(self, labels)
+        return self._series[labels]
 
     def expect(self, service: ServiceDescriptor) -> None:
-        """Shows zeros for the RPCs of a service: Prometheus sees a first error only after a zero."""
+        """Shows the RPCs of a service before anybody calls them."""
         for method in service.methods:
             kind = "server_stream" if method.server_streaming else "unary"
-            labels = (service.full_name, method.name, kind)
-            self.started.labels(*labels)
-            self.seconds.labels(*labels)
-            for code in grpc.StatusCode:
-                self.handled.labels(*labels, code.name)
+            self.of(service.full_name, method.name, kind)
 
 
 def seconds_for(service: Service) -> list[float]:

@@ -53,12 +53,15 @@ class EngineCall(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """RPC name without its service, for example "Generate"."""
     request: _builtins.bytes
     """The client's message, byte for byte."""
     request_id: _builtins.str
     """Correlates the logs of client, front and engine."""
+    traceparent: _builtins.str
+    """The caller's span, as W3C Trace Context writes it; empty when nothing is recorded."""
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
         """After this instant nobody waits for the answer, and it is not computed."""
@@ -70,10 +73,11 @@ class EngineCall(_message.Message):
         request: _builtins.bytes = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "method", b"method", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "method", b"method", "request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,8 +17,17 @@ _GIVEN_UP = 10
 _BAD_USAGE = 2
 _KEPT_SECONDS = 86_400
 _USER = 10001
-# What tells this process where the services are tells the workers, too.
-_PASSED_ON = ("FACELOOM_TARGETS", "FACELOOM_HOST", "FACELOOM_PORT_OFFSET")
+# What tells this process where the services are, and where spans go, tells the workers, too. Headers are
+# not told: they hold secrets, which a Job would show.
+_PASSED_ON = (
+    "FACELOOM_TARGETS",
+    "FACELOOM_HOST",
+    "FACELOOM_PORT_OFFSET",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+)
 _SCRATCH = "256Mi"
 _LOCAL_FILES = "512Mi"
 

@@ -13,6 +13,7 @@ from faceloom.runtime.batch import run_batch
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.service import service
+from faceloom.runtime.tracing import start_tracing
 from faceloom.runtime.versions import load_models
 
 _handler: AnyHandler | None = None
@@ -40,6 +41,7 @@ def _load(properties: dict[str, Any]) -> AnyHandler:
 
     folders = archived_models(Path(properties["model_dir"]))
     name = json.loads((folders[0] / "model.json").read_text())["service"]
+    start_tracing(f"{name}-engine")
     gpu = properties.get("gpu_id")
     device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
     return load_models(service(name), folders, device)
