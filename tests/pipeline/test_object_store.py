@@ -13,6 +13,7 @@ from tests.pipeline.test_same_bytes import files_of
 
 from faceloom.pipeline.fetch import fetch
 from faceloom.pipeline.run import Options, Result, run_build
+from faceloom.pipeline.sizing import Fleet, Rates, size
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.objects import Objects
 from faceloom.pipeline.storage.output import ObjectUrl
@@ -86,29 +87,34 @@ async def test_two_who_put_together_agree(store: ObjectStore) -> None:
 
 async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
     few, many = 6, 18
-    counted = []
-    for size in (few, many):
-        spec, place = BuildSpec(candidates=64 * size), store.new_place()
+    made, together, verified, told = [], [], [], []
+    for shards in (few, many):
+        spec, place = BuildSpec(candidates=64 * shards), store.new_place()
         store.requests()
-        await all_workers(spec, place, size)
-        workers = store.requests().total()
-        # Look, read the plan twice, look for the shard, put tar and manifest; whoever begins puts the plan.
-        assert 6 * size <= workers <= 9 * size
+        await all_workers(spec, place, shards)
+        made.append(store.requests().total())
         await run(spec, place)
-        together = store.requests().total()
+        together.append(store.requests().total())
         await asyncio.to_thread(verify, place)
-        counted.append((together, store.requests().total()))
-    grown = [after - before for before, after in zip(*counted, strict=True)]
+        verified.append(store.requests().total())
+        fleet = Fleet(1, 0, shards, poll_seconds=1e9, object_store=True)
+        told.append(size(spec, shards, Rates(), fleet).store_requests)
+        # Look, read the plan twice, look for the shard, put tar and manifest; whoever begins puts the plan.
+        assert 6 * shards <= made[-1] <= 9 * shards
+    more = many - few
     # List a shard, read manifest and tar; verify lists all at once.
-    assert grown == [3 * (many - few), 2 * (many - few)]
+    assert together[1] - together[0] == 3 * more
+    assert verified[1] - verified[0] == 2 * more
+    # `jobs plan` also has the manifests that a pipeline service reads while it waits.
+    assert told[1] - told[0] == (6 + 3 + 1) * more
 
 
 async def test_more_candidates_in_as_many_shards_are_as_many_requests(store: ObjectStore) -> None:
     counts = []
-    for size in (128, 640):
+    for candidates in (128, 640):
         place = store.new_place()
         store.requests()
-        await run(BuildSpec(candidates=size), place, shards=2)
+        await run(BuildSpec(candidates=candidates), place, shards=2)
         counts.append(store.requests())
     assert counts[0] == counts[1]
 

@@ -33,7 +33,7 @@ def test_requests_grow_with_shards_and_not_with_candidates(tmp_path: Path) -> No
         plan(tmp_path, "--candidates", count, "--nodes", 1, "--shards", 100, "--rate", count / 100)
         for count in (100_000, 1_000_000)
     )
-    assert few["protocol_requests"] == many["protocol_requests"]
+    assert few["store_requests"] == many["store_requests"]
     assert few["api_requests"] == many["api_requests"]
 
 

@@ -135,6 +135,9 @@ def plan(
     gpus_per_node: Annotated[int, typer.Option(help="GPUs of a node.", min=0)] = 1,
     parallelism: Annotated[int, typer.Option(help="Workers at the same time.", min=1)] = 32,
     poll: Annotated[float, typer.Option(help="Seconds between looks at the Job.", min=0.1)] = 5.0,
+    object_store: Annotated[
+        bool, typer.Option("--object-store", help="The dataset goes to s3://, not to a volume.")
+    ] = False,
     rate: Annotated[
         float | None, typer.Option(help="Candidates per second of one node.", min=1e-6)
     ] = None,
@@ -165,7 +168,7 @@ def plan(
     rates = Rates(
         **{name: Rate(value, "given") for name, value in given.items() if value is not None}
     )
-    sizing = size(spec, shards, rates, Fleet(nodes, gpus_per_node, parallelism, poll))
+    sizing = size(spec, shards, rates, Fleet(nodes, gpus_per_node, parallelism, poll, object_store))
     print_result(asdict(sizing) | {"rates": asdict(rates)}, as_json, _text(sizing, rates))
 
 
@@ -177,10 +180,10 @@ def _text(sizing: Sizing, rates: Rates) -> str:
             f"{sizing.shards:,} of {sizing.blocks:,} blocks; one pod each, more if pods die",
         ),
         ("pods at once", f"{sizing.pods_at_once:,}"),
-        ("time", f"{sizing.hours:,.1f} h"),
-        ("GPU time", f"{sizing.gpu_hours:,.1f} GPU hours"),
+        ("time", f"{sizing.hours:,.2f} h"),
+        ("GPU time", f"{sizing.gpu_hours:,.2f} GPU hours"),
         ("dataset", f"{sizing.dataset_bytes / 1e9:,.2f} GB, {sizing.dataset_files:,} pictures"),
-        ("store", f"{sizing.protocol_requests:,} requests besides writing the pictures"),
+        ("store", f"{sizing.store_requests:,} requests, besides writing pictures to a volume"),
         ("API server", f"{sizing.api_requests:,} requests of the pipeline service"),
         ("services", f"{sizing.service_calls:,} calls"),
         ("", ""),

@@ -9,6 +9,10 @@ from faceloom.pipeline.spec import BuildSpec
 # and manifest, bring both to the disk, rename, bring the name to the disk. `commit` is what does it.
 LISTINGS_PER_SHARD = 3
 PROTOCOL_PER_SHARD = 7
+# On an object store a worker looks for the place, twice for the plan and for the shard, and puts tar and
+# manifest; who puts the dataset together lists the shard, and reads both.
+OBJECTS_PER_WORKER = 6
+OBJECTS_PER_FINAL_SHARD = 3
 # A worker learns from every service what it is before it trusts it.
 PROBES_PER_WORKER = 4
 FILES_PER_FACE = 3
@@ -50,12 +54,14 @@ class Fleet:
         gpus_per_node: GPUs of a node.
         parallelism: Workers at the same time.
         poll_seconds: How often the pipeline service looks at the Job.
+        object_store: Whether the dataset goes to one; else it goes to a volume.
     """
 
     nodes: int
     gpus_per_node: int
     parallelism: int
     poll_seconds: float
+    object_store: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Sizing:
         gpu_hours: Of all nodes.
         dataset_bytes: Of the dataset.
         dataset_files: Pictures.
-        protocol_requests: To the store, for committing and finding out what is committed.
+        store_requests: To an object store, all; to a volume, all but the writing of pictures.
         api_requests: To the API server, of the pipeline service.
         service_calls: To the model services.
     """
@@ -86,7 +92,7 @@ class Sizing:
     gpu_hours: float
     dataset_bytes: int
     dataset_files: int
-    protocol_requests: int
+    store_requests: int
     api_requests: int
     service_calls: int
 
@@ -110,10 +116,16 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
         gpu_hours=seconds / _HOUR * fleet.nodes * fleet.gpus_per_node,
         dataset_bytes=round(stored),
         dataset_files=accepted * FILES_PER_FACE,
-        # Every manifest is read while the build runs, and when the dataset is put together.
-        protocol_requests=count * (PROTOCOL_PER_SHARD + LISTINGS_PER_SHARD + 2) + polls,
+        store_requests=count * _requests_per_shard(fleet) + polls,
         # Created and deleted; looked at, with its pods when nothing was committed since.
         api_requests=2 + 2 * polls,
         # A batch is generated and judged; what is kept of it is drawn and labelled.
         service_calls=4 * -(-candidates // BLOCK) + PROBES_PER_WORKER * count,
     )
+
+
+def _requests_per_shard(fleet: Fleet) -> int:
+    # The pipeline service reads every manifest while the build runs.
+    if fleet.object_store:
+        return OBJECTS_PER_WORKER + 1 + OBJECTS_PER_FINAL_SHARD
+    return LISTINGS_PER_SHARD + PROTOCOL_PER_SHARD + 1 + 1
