@@ -45,10 +45,10 @@ lint: $(STAMP) ## Check protos, stubs, style, imports and types
 test-fast: $(STAMP) ## Everything but the tests that start TorchServe or a cluster
 	pytest -m "not torchserve and not cluster"
 
-test: lint ## Lint, types and all tests but those on a cluster
-	pytest -m "not cluster" --durations=15
+test: lint ## Lint, types and all tests; those that lack something are skipped and say what
+	pytest --durations=15 -rs
 
-test-cluster: $(STAMP) ## Build the images, deploy them on a cluster of its own and test there; needs root
+test-cluster: $(STAMP) ## Only those that build the images and deploy them on a cluster of their own; need root
 	pytest -m cluster -rP --durations=15
 
 demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write out/demo/report.html

@@ -9,5 +9,5 @@ python3 -m pip --python /venv/bin/python install --no-cache-dir --no-compile -c 
 cd /venv/lib/python3*/site-packages
 rm -rf torch/test torch/include torch/bin/test_* torch/bin/protoc*
 # Compiled is only what servers import; images are read-only, so what is not stays so.
-packages='pygments|rich|pydantic/v1|kubernetes/aio|sympy|mpmath|networkx'
+packages='pygments|rich|pydantic/v1|kubernetes/aio|sympy|mpmath|networkx|opentelemetry/(sdk/)?(semconv|metrics|_logs)'
 /venv/bin/python -m compileall -q -j 0 -x "/($packages|torch/(_inductor|_dynamo|onnx|_numpy|testing))/" .
