@@ -83,8 +83,19 @@ class Panel(BaseModel):
             "links": [{"title": "Runbook", "url": "${runbooks}/" + self.runbook}]
             if self.runbook
             else [],
+            "transformations": self._transformations(),
             "targets": targets,
         }
+
+    def _transformations(self) -> list[dict[str, Any]]:
+        """One table of all queries, without what says nothing: when it was asked, and the 1 of infos."""
+        if self.kind != "table":
+            return []
+        hidden = {"Time": True} | ({"Value": True} if self.unit == "short" else {})
+        return [
+            {"id": "merge", "options": {}},
+            {"id": "organize", "options": {"excludeByName": hidden}},
+        ]
 
     def _steps(self) -> list[dict[str, Any]]:
         if self.thresholds is None:

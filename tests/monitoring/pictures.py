@@ -33,6 +33,8 @@ _SECONDS = 300
 _STEP_SECONDS = 3
 _RATE_INTERVAL = "30s"
 _COLORS = 128
+# What a person chooses at the top; everything else shows all there is.
+_CHOSEN = {"service": {"$service": "generator"}}
 
 _WIDTH, _ROW, _TITLE = 1440, 36, 36
 
@@ -70,13 +72,18 @@ async def _take(folder: Path) -> None:
 def filled(prometheus: Prometheus, name: str, start: float) -> dict[str, Any]:
     """A dashboard with what Prometheus answers to its panels, from that time until now."""
     content, end = dashboard(name), time.time()
+    chosen = _CHOSEN.get(name, {})
     for panel in content["panels"]:
+        for target in panel["targets"]:
+            for variable, value in chosen.items():
+                target["expr"] = target["expr"].replace(variable, value)
         panel["series"] = [
             _series(answer, target)
             for target in panel["targets"]
             for answer in _answers(prometheus, target, start, end)
         ]
-    return content | {"start": start, "end": end, "step": _STEP_SECONDS}
+    title = ": ".join([content["title"], *chosen.values()])
+    return content | {"title": title, "start": start, "end": end, "step": _STEP_SECONDS}
 
 
 def _answers(
