@@ -20,7 +20,7 @@ from faceloom.runtime.errors import Unavailable
 
 async def test_metrics_have_the_names_that_dashboards_know(serve: Serve) -> None:
     engine = FakeEngine()
-    engine.outcomes = [engine_pb2.EngineBatchResult(results=[refused()])]
+    engine.outcomes = [engine_pb2.EngineBatchResult(results=[refused()], seconds=1.5)]
     port = free_port()
     front = await serve(engine, port)
 
@@ -44,6 +44,7 @@ async def test_metrics_have_the_names_that_dashboards_know(serve: Serve) -> None
     assert values["faceloom_queue_length"] == "0.0"
     assert values["faceloom_queue_seconds_count"] == "2.0"
     assert values["faceloom_batch_calls_count"] == "2.0"
+    assert values["faceloom_engine_busy_seconds_total"] == "1.5"
     assert values["faceloom_engine_up"] == "1.0"
     info = 'faceloom_model_info{device="",digest="",model="fake",version="1"}'
     assert values[info] == "1.0"

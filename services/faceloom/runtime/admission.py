@@ -186,6 +186,7 @@ class Admission:
         result = await self._engine.predict(
             engine_pb2.EngineBatch(calls=[waiting.call for waiting in batch])
         )
+        self._metrics.engine_busy.inc(result.seconds)
         self._batch_seconds += 0.2 * (time.monotonic() - started - self._batch_seconds)
         for waiting, outcome in zip(batch, result.results, strict=True):
             # It came back alive, so an earlier death was not its doing.

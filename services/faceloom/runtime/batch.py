@@ -48,7 +48,7 @@ class _Call:
 
 def run_batch(handler: AnyHandler, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
     """Answers every call of a batch. Never raises for what is in it."""
-    times = [time.time_ns()]
+    started, times = time.perf_counter(), [time.time_ns()]
     results: list[engine_pb2.EngineResult | None] = [None] * len(batch.calls)
     ready: dict[int, _Call] = {}
     for index, proto in enumerate(batch.calls):
@@ -74,7 +74,8 @@ def run_batch(handler: AnyHandler, batch: engine_pb2.EngineBatch) -> engine_pb2.
     times.append(time.time_ns())
     answered = [result for result in results if result is not None]
     record_batch(handler.service.name, batch, answered, times)
-    return engine_pb2.EngineBatchResult(results=answered, seconds=(times[-1] - times[0]) / 1e9)
+    seconds = time.perf_counter() - started
+    return engine_pb2.EngineBatchResult(results=answered, seconds=seconds)
 
 
 def _warm_up(handler: AnyHandler) -> engine_pb2.EngineResult:

@@ -136,6 +136,11 @@ class FrontMetrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=registry,
         )
+        self.engine_busy = Counter(
+            "faceloom_engine_busy_seconds_total",
+            "Time that the engine spent on batches.",
+            registry=registry,
+        )
         self.engine_up = Gauge(
             "faceloom_engine_up", "1 when the engine passed its last check.", registry=registry
         )
