@@ -48,7 +48,7 @@ def silence() -> ExitStack:
     silent = ExitStack()
     for place in ("front.FrontMetrics", "server.RpcMetrics", "interceptor.begin_answer"):
         silent.enter_context(patch(f"faceloom.runtime.{place}", Nothing()))
-    for place in ("interceptor.end_answer", "admission.TRACER"):
+    for place in ("interceptor.end_answer", "admission.begin_inside"):
         silent.enter_context(patch(f"faceloom.runtime.{place}", Nothing()))
     silent.enter_context(patch("faceloom.runtime.admission.current_parent", lambda: ""))
     return silent

@@ -30,7 +30,7 @@ from faceloom.runtime.errors import (
 )
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
-from faceloom.runtime.tracing import TRACER, current_parent
+from faceloom.runtime.tracing import begin_inside, current_parent
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class Admission:
         self._metrics = metrics
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Condition()
+        metrics.queue_length.set_function(lambda: len(self._queue))
         self._deaths: OrderedDict[bytes, None] = OrderedDict()
         self._batch_seconds = service.latency_budget_ms / 1000
         self._executing = 0
@@ -94,12 +95,11 @@ class Admission:
         call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
         call.traceparent = current_parent()
         answer = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(call, answer, TRACER.start_span("queue"))
+        waiting = _Waiting(call, answer, begin_inside("queue"))
         if self._deaths:
             waiting.digest = _digest(call)
         async with self._arrived:
             self._queue.append(waiting)
-            self._metrics.queue_length.set(len(self._queue))
             self._arrived.notify()
         try:
             async with asyncio.timeout(timeout):
@@ -160,7 +160,6 @@ class Admission:
             batch.append(self._queue.popleft())
             if suspect:
                 break
-        self._metrics.queue_length.set(len(self._queue))
         return batch
 
     async def _execute(self, batch: list[_Waiting]) -> None:
@@ -213,7 +212,6 @@ class Admission:
     def _drop_abandoned(self) -> None:
         if any(waiting.abandoned for waiting in self._queue):
             self._queue = deque(waiting for waiting in self._queue if not waiting.abandoned)
-            self._metrics.queue_length.set(len(self._queue))
 
     def _wait_estimate(self) -> float:
         batches = len(self._queue) / self._service.max_batch / self._engine.slots

@@ -82,7 +82,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _observed(self, labels: tuple[str, str, str], context: Any) -> AsyncIterator[None]:
         # Every RPC has a task of its own.
-        metadata = context.invocation_metadata() or ()
+        metadata = dict(context.invocation_metadata() or ())
         take_request_id(metadata)
         span = begin_answer(labels[0], labels[1], metadata)
         series = self._metrics.of(*labels)

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -28,9 +28,9 @@ def carrying_request_id() -> Iterator[str]:
         _current.reset(token)
 
 
-def take_request_id(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+def take_request_id(metadata: Mapping[str, str | bytes]) -> None:
     """The task works on one request from here on: the caller's id, or a new one where it gave none that
     could be an id."""
-    given = next((value for key, value in metadata if key == REQUEST_ID), "")
+    given = metadata.get(REQUEST_ID, "")
     good = isinstance(given, str) and _GOOD.fullmatch(given)
     _current.set(str(given) if good else uuid.uuid4().hex)

@@ -7,7 +7,7 @@ to the engine.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -22,6 +22,7 @@ TRACER = trace.get_tracer("faceloom")
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _PARENT = "traceparent"
+_HEADERS = (_PARENT, "tracestate")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 # Of what a server answers, what is its own fault, as OpenTelemetry's conventions for RPCs have it.
@@ -100,9 +101,7 @@ def calling(service: str, method: str) -> Iterator[dict[str, str]]:
             raise
 
 
-def begin_answer(
-    service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
-) -> trace.Span:
+def begin_answer(service: str, method: str, metadata: Mapping[str, str | bytes]) -> trace.Span:
     """The task answers an RPC from here on, until `end_answer`.
 
     Args:
@@ -110,11 +109,12 @@ def begin_answer(
         method: RPC name.
         metadata: What came with the request.
     """
-    carrier = {key: value for key, value in metadata if isinstance(value, str)}
+    carrier = {key: value for key in _HEADERS if isinstance(value := metadata.get(key), str)}
     parent = _PROPAGATOR.extract(carrier, context.Context())
     path = f"{service}/{method}"
     span = TRACER.start_span(path, parent, trace.SpanKind.SERVER, _rpc(path))
-    context.attach(trace.set_span_in_context(span, parent))
+    if span.get_span_context().is_valid:
+        context.attach(trace.set_span_in_context(span, parent))
     return span
 
 
@@ -124,6 +124,13 @@ def end_answer(span: trace.Span, code: grpc.StatusCode) -> None:
     if code in _FAULTS:
         span.set_status(trace.StatusCode.ERROR)
     span.end()
+
+
+def begin_inside(name: str) -> trace.Span:
+    """A span in the one that is being worked in here; outside of one, nothing is recorded."""
+    if trace.get_current_span().get_span_context().is_valid:
+        return TRACER.start_span(name)
+    return trace.INVALID_SPAN
 
 
 def current_parent() -> str:
