@@ -46,7 +46,10 @@ class Command:
         assert self._cluster.objects("jobs") == []
 
     def finishes(self) -> None:
-        """With the dataset of a build that nothing happened to."""
+        """With the dataset of a build that nothing happened to, when the pods of the one before have ended:
+        they take the processors of this small node."""
+        workers = "app.kubernetes.io/name=build-worker"
+        within(180, "workers do not end", lambda: not self._cluster.objects("pods", workers))
         done = self.run()
         assert done.returncode == 0, done.stderr
         assert self._small.digest in done.stdout
@@ -84,9 +87,10 @@ def test_a_folder_that_workers_cannot_write(cluster: Cluster, command: Command) 
 def test_an_image_that_cannot_be_pulled(cluster: Cluster, command: Command) -> None:
     [pod] = cluster.objects("pods", "app.kubernetes.io/name=pipeline")
     image = pod["spec"]["containers"][0]["image"]
-    cluster.set_pipeline("FACELOOM_WORKER_IMAGE=registry.invalid/faceloom/pipeline:1")
+    # Nobody listens there, which is known at once: a kubelet ends no pod while it looks for a registry.
+    cluster.set_pipeline("FACELOOM_WORKER_IMAGE=localhost:1/faceloom/pipeline:1")
     try:
-        command.fails("the image registry.invalid/faceloom/pipeline:1 cannot be pulled: ")
+        command.fails("the image localhost:1/faceloom/pipeline:1 cannot be pulled: ")
     finally:
         cluster.set_pipeline(f"FACELOOM_WORKER_IMAGE={image}")
     command.finishes()
