@@ -87,7 +87,7 @@ def test_a_folder_that_workers_cannot_write(cluster: Cluster, command: Command) 
 def test_an_image_that_cannot_be_pulled(cluster: Cluster, command: Command) -> None:
     [pod] = cluster.objects("pods", "app.kubernetes.io/name=pipeline")
     image = pod["spec"]["containers"][0]["image"]
-    # Nobody listens there, which is known at once: a kubelet ends no pod while it looks for a registry.
+    # Nobody listens there, which is known at once.
     cluster.set_pipeline("FACELOOM_WORKER_IMAGE=localhost:1/faceloom/pipeline:1")
     try:
         command.fails("the image localhost:1/faceloom/pipeline:1 cannot be pulled: ")
