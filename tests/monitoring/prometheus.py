@@ -20,6 +20,8 @@ from tests.monitoring.rules import NAMES, write_rules
 
 SCRAPE_SECONDS = 2
 _START_SECONDS = 60
+# A scrape is some seconds late on a machine that has much else to do.
+_SEEN_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Prometheus:
     def ask(self, expr: str) -> list[dict[str, Any]]:
         """What an expression gives now."""
         return self._ask("query", query=expr)
+
+    def wait_for(self, expr: str) -> list[dict[str, Any]]:
+        """What an expression gives as soon as what was last read makes it give something."""
+        deadline = time.monotonic() + _SEEN_SECONDS
+        while not (answers := self.ask(expr)) and time.monotonic() < deadline:
+            time.sleep(SCRAPE_SECONDS / 4)
+        return answers
 
     def ask_range(self, expr: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """What an expression gave from then to then, every so many seconds."""
