@@ -17,7 +17,7 @@ from faceloom.pipeline.run import run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.images import decode_rgb
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.model import open_model

@@ -14,7 +14,7 @@ from tests.reference.bisenet import RESNET18, RESNET34, State
 from torch import Tensor
 
 from faceloom.segmentation.checkpoint import FORMATS
-from faceloom.segmentation.labels import BISENET_CLASS_NAMES, CLASS_NAMES
+from faceloom.segmentation.classes import BISENET_CLASS_NAMES, CLASS_NAMES
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.store.imported import Answers, Imported
 from faceloom.store.untrusted import RefusedFile

@@ -15,7 +15,7 @@ from faceloom.common.v1 import image_pb2, model_pb2
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.errors import ServiceError
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 

@@ -17,11 +17,11 @@ from tests.pipeline.fake_services import FakeServices, poison
 from tests.pipeline.test_same_bytes import files_of
 
 from faceloom.pipeline import finalize as finalize_module
-from faceloom.pipeline.finalize import read_summary
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.run import Options, Result, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.output import ObjectUrl
+from faceloom.pipeline.summary import read_summary
 from faceloom.pipeline.verify import verify
 from faceloom.runtime.errors import Internal, UsageError
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from faceloom.pipeline.png import encode_png
-from faceloom.segmentation.labels import PALETTE
+from faceloom.segmentation.classes import PALETTE
 
 DIGEST = "cd" * 32
 PICTURES = {

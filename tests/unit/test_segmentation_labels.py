@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceloom.segmentation import labels
+from faceloom.segmentation import classes, labels
 
 
 def test_remapping_is_the_listed_permutation() -> None:
@@ -25,9 +25,9 @@ def test_remapping_there_and_back_changes_nothing() -> None:
 
 
 def test_names_of_both_orders() -> None:
-    assert labels.CLASS_NAMES[13] == "hair" and labels.BISENET_CLASS_NAMES[17] == "hair"
-    assert labels.CLASS_NAMES[2] == "nose" and labels.BISENET_CLASS_NAMES[10] == "nose"
-    assert sorted(labels.CLASS_NAMES) == sorted(labels.BISENET_CLASS_NAMES)
+    assert classes.CLASS_NAMES[13] == "hair" and classes.BISENET_CLASS_NAMES[17] == "hair"
+    assert classes.CLASS_NAMES[2] == "nose" and classes.BISENET_CLASS_NAMES[10] == "nose"
+    assert sorted(classes.CLASS_NAMES) == sorted(classes.BISENET_CLASS_NAMES)
 
 
 def test_mirroring_swaps_sides_and_is_its_own_inverse() -> None:
@@ -35,9 +35,9 @@ def test_mirroring_swaps_sides_and_is_its_own_inverse() -> None:
     assert labels.mirror(layout).tolist() == [[4, 0, 5], [6, 13, 7], [8, 1, 9]]
     ramp = np.arange(19, dtype=np.uint8)[None]
     assert (labels.mirror(labels.mirror(ramp)) == ramp).all()
-    sided = [name for name in labels.CLASS_NAMES if name[:2] in ("l_", "r_")]
-    for index, name in enumerate(labels.CLASS_NAMES):
-        partner = labels.CLASS_NAMES[labels.MIRRORED[index]]
+    sided = [name for name in classes.CLASS_NAMES if name[:2] in ("l_", "r_")]
+    for index, name in enumerate(classes.CLASS_NAMES):
+        partner = classes.CLASS_NAMES[labels.MIRRORED[index]]
         if name in sided and "lip" not in name:
             assert partner[2:] == name[2:] and partner[0] != name[0]
         else:
@@ -45,7 +45,7 @@ def test_mirroring_swaps_sides_and_is_its_own_inverse() -> None:
 
 
 def test_colours() -> None:
-    assert len(labels.PALETTE) == 19 and len(set(labels.PALETTE)) == 19
+    assert len(classes.PALETTE) == 19 and len(set(classes.PALETTE)) == 19
     picture = labels.colourise(np.array([[0, 1], [13, 18]]))
     assert picture.tolist() == [[[0, 0, 0], [204, 0, 0]], [[0, 0, 204], [0, 204, 0]]]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.scenes import Grounds, compose, tile_grids
 from faceloom.training import Run, save_model, write_atomically
 

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("scipy")
 
 from faceloom.segmentation import face_mesh
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.mesh_labels import paint, polygon
 from faceloom.sketch.line_art import coherent_lines, draw, without_specks
 from faceloom.sketch.strokes import spline

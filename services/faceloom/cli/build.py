@@ -21,10 +21,10 @@ from faceloom.cli.options import (
     print_result,
 )
 from faceloom.pipeline.client import PipelineClient
-from faceloom.pipeline.finalize import Summary, read_summary
 from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.output import Output, output_of
+from faceloom.pipeline.summary import Summary, read_summary
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.runtime.errors import FaceloomError, Unavailable, UsageError
 from faceloom.runtime.tracing import start_tracing

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from faceloom.pipeline.cancellation import one_cause
 from faceloom.pipeline.commit import Shard, ShardStore
-from faceloom.pipeline.finalize import Summary
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.outcomes import Outcome
 from faceloom.pipeline.plan import shard_blocks
 from faceloom.pipeline.storage.bucket import BuildBucket
 from faceloom.pipeline.storage.output import ObjectUrl
 from faceloom.pipeline.storage.shards import ObjectShards
+from faceloom.pipeline.summary import Summary
 from faceloom.runtime.errors import FaceloomError, UsageError
 
 

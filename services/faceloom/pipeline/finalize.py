@@ -25,14 +25,13 @@ from faceloom.pipeline.durable import (
 )
 from faceloom.pipeline.latents import merge_latents
 from faceloom.pipeline.manifest import LATENTS, Manifest
-from faceloom.pipeline.names import DATASET, RECIPE
+from faceloom.pipeline.names import DATASET, METADATA, RECIPE, REJECTED
 from faceloom.pipeline.outcomes import KINDS, Accepted, Failed, Rejected
 from faceloom.pipeline.recipe import Recipe
-from faceloom.segmentation.labels import PALETTE
+from faceloom.pipeline.summary import Summary, document, summary_text
+from faceloom.segmentation.classes import PALETTE
 from faceloom.store.model import file_sha256
 
-METADATA = "metadata.jsonl"
-REJECTED = "rejected.jsonl"
 FAILED = "failed.jsonl"
 LABELS = "labels.json"
 README = "README.md"
@@ -41,18 +40,6 @@ SUMS = "SHA256SUMS"
 FILES = (METADATA, REJECTED, FAILED, LABELS, RECIPE, README, LATENTS, SUMS)
 # Out of a hundred ids, how many go to which split. An id never changes its split, however the dataset grows.
 _SPLITS = (("train", 90), ("validation", 95), ("test", 100))
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What dataset.json says."""
-
-    planned: int
-    accepted: int
-    rejected: int
-    failed: int
-    recipe_digest: str
-    dataset_digest: str
 
 
 @dataclass(frozen=True)
@@ -78,32 +65,6 @@ class Contents:
         listing = sums_text({**self.sums, LATENTS: latents_sha256})
         digest = hashlib.sha256(listing).hexdigest()
         return listing, Summary(sum(self.counts), *self.counts, self.recipe.digest, digest)
-
-
-def read_summary(output: Path) -> Summary | None:
-    """The summary of a finished dataset; nothing when it is not finished.
-
-    Raises:
-        ValueError: dataset.json is not what a build writes.
-    """
-    try:
-        return summary_in((output / DATASET).read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ValueError(str(error)) from None
-
-
-def summary_in(text: bytes) -> Summary:
-    """The summary in a dataset.json.
-
-    Raises:
-        ValueError: It is not what a build writes.
-    """
-    try:
-        return Summary(**json.loads(text))
-    except TypeError as error:
-        raise ValueError(str(error)) from None
 
 
 def finalize(output: Path, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
@@ -144,8 +105,8 @@ def contents(recipe: Recipe, manifests: Sequence[Manifest]) -> Contents:
         METADATA: _lines(metadata_row(one, recipe, sums) for one in accepted),
         REJECTED: _lines(rejected_row(one) for one in rejected),
         FAILED: _lines(asdict(one) for one in failed),
-        LABELS: _document(labels(recipe)),
-        RECIPE: _document(recipe.to_json()),
+        LABELS: document(labels(recipe)),
+        RECIPE: document(recipe.to_json()),
         README: dataset_card(recipe, *counts).encode(),
     }
     sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
@@ -156,11 +117,6 @@ def reopen(output: Path) -> None:
     """Takes back that the dataset is complete."""
     (output / DATASET).unlink(missing_ok=True)
     sync_folder(output)
-
-
-def summary_text(summary: Summary) -> bytes:
-    """The content of dataset.json."""
-    return _document(asdict(summary))
 
 
 def sums_text(sums: Mapping[str, str]) -> bytes:
@@ -236,7 +192,3 @@ def _ordinal(outcome: Accepted | Rejected | Failed) -> int:
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
-
-
-def _document(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, indent=2).encode() + b"\n"

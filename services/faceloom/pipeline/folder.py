@@ -12,12 +12,13 @@ from pathlib import Path
 
 from faceloom.pipeline.commit import Shard, ShardStore, newest_generations
 from faceloom.pipeline.durable import take_lock, write_once
-from faceloom.pipeline.finalize import FILES, Summary, finalize, read_summary, reopen
+from faceloom.pipeline.finalize import FILES, finalize, reopen
 from faceloom.pipeline.manifest import MANIFEST, Manifest
 from faceloom.pipeline.names import DATASET, SHARDS, STATE
 from faceloom.pipeline.outcomes import KINDS
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.storage.build import BuildStorage
+from faceloom.pipeline.summary import Summary, read_summary
 from faceloom.runtime.errors import UsageError
 
 

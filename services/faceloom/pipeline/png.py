@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from faceloom.segmentation.labels import PALETTE
+from faceloom.segmentation.classes import PALETTE
 
 Pixels = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from faceloom.pipeline.spec import BuildSpec
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.errors import FailedPrecondition, ServiceError
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 

@@ -12,10 +12,10 @@ from typing import Any
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
-from faceloom.pipeline.finalize import METADATA, REJECTED, read_summary
-from faceloom.pipeline.names import RECIPE
+from faceloom.pipeline.names import METADATA, RECIPE, REJECTED
 from faceloom.pipeline.pictures import colours, figure, triple
 from faceloom.pipeline.recipe import Recipe
+from faceloom.pipeline.summary import read_summary
 from faceloom.pipeline.translations import translations
 from faceloom.runtime.errors import UsageError
 

@@ -8,7 +8,6 @@ from faceloom.client import Faceloom
 from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.cancellation import one_cause, to_end
 from faceloom.pipeline.commit import Shard
-from faceloom.pipeline.finalize import Summary
 from faceloom.pipeline.making import ShardMaker
 from faceloom.pipeline.plan import shard_blocks, shard_count
 from faceloom.pipeline.probe import probe
@@ -21,6 +20,7 @@ from faceloom.pipeline.stopwatch import Stopwatch
 from faceloom.pipeline.storage.build import BuildStorage, RecordedPlan, Shards
 from faceloom.pipeline.storage.opening import open_build
 from faceloom.pipeline.storage.output import Output
+from faceloom.pipeline.summary import Summary
 from faceloom.pipeline.verify import is_intact
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ import time
 from dataclasses import replace
 
 from faceloom.pipeline.census import Census
-from faceloom.pipeline.finalize import Summary
 from faceloom.pipeline.progress import Phase, Progress
 from faceloom.pipeline.storage.build import BuildStorage
 from faceloom.pipeline.storage.opening import open_build
 from faceloom.pipeline.storage.output import Output
+from faceloom.pipeline.summary import Summary
 from faceloom.runtime.errors import FaceloomError
 
 

@@ -13,24 +13,17 @@ from safetensors import SafetensorError, safe_open
 
 from faceloom.pipeline.commit import generations
 from faceloom.pipeline.durable import files_under
-from faceloom.pipeline.finalize import (
-    FAILED,
-    METADATA,
-    REJECTED,
-    SUMS,
-    metadata_row,
-    read_summary,
-    rejected_row,
-)
+from faceloom.pipeline.finalize import FAILED, SUMS, metadata_row, rejected_row
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.manifest import LATENTS, MANIFEST, shard_faults
-from faceloom.pipeline.names import DATASET, PLAN, RECIPE, SHARDS, STATE
+from faceloom.pipeline.names import DATASET, METADATA, PLAN, RECIPE, REJECTED, SHARDS, STATE
 from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected
 from faceloom.pipeline.plan import block_count, coverage_faults, shard_blocks
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.storage.bucket import BuildBucket
 from faceloom.pipeline.storage.output import Output
 from faceloom.pipeline.storage.shards import manifest_path
+from faceloom.pipeline.summary import read_summary
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import file_sha256
 

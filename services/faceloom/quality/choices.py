@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from faceloom.pipeline.finalize import METADATA, REJECTED
 from faceloom.pipeline.folder import BuildFolder
+from faceloom.pipeline.names import METADATA, REJECTED
 from faceloom.pipeline.recipe import Recipe
 from faceloom.quality.render import make_faces
 from faceloom.runtime.errors import UsageError

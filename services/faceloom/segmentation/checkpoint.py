@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from faceloom.segmentation.labels import BISENET_CLASS_NAMES
+from faceloom.segmentation.classes import BISENET_CLASS_NAMES
 from faceloom.segmentation.network import BiSeNet
 from faceloom.store.imported import CELEBAMASK_HQ, Answers, Imported, check_state
 from faceloom.store.state_dict import state_dict, weights

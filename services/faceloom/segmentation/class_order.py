@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.store.model import BrokenModel, Model
 
 CELEBAMASK_HQ: Final = "celebamask-hq"

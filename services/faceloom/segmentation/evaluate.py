@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.segmentation import labels as label_maps
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.focus import look_twice
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.scenes import Grounds, compose
@@ -17,7 +18,7 @@ from faceloom.training import contact_sheet, upscale, write_atomically
 
 SIDE = 256
 HELD_OUT = 400
-CLASSES = len(label_maps.CLASS_NAMES)
+CLASSES = len(CLASS_NAMES)
 NETWORK: dict[str, Any] = {"classes": CLASSES, "width": 0.25}
 
 
@@ -75,7 +76,7 @@ def intersection_over_union(confusion: Tensor) -> dict[str, float]:
     present = confusion.sum(1) > 0
     return {
         name: round(float(hits[i] / union[i]), 4)
-        for i, name in enumerate(label_maps.CLASS_NAMES)
+        for i, name in enumerate(CLASS_NAMES)
         if present[i]
     }
 

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceloom.segmentation.labels import CLASS_NAMES, LabelMap
+from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.segmentation.labels import LabelMap
 
 PARTS = tuple(
     CLASS_NAMES.index(name)

@@ -12,8 +12,9 @@ from faceloom.common.v1 import image_pb2
 from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.segmentation.class_order import BISENET, check_classes
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.focus import look_twice
-from faceloom.segmentation.labels import CELEBA_TO_BISENET, CLASS_NAMES, encode_png
+from faceloom.segmentation.labels import CELEBA_TO_BISENET, encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.v1 import segmentation_pb2 as pb
 from faceloom.store.model import open_model

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from faceloom.segmentation import face_mesh
-from faceloom.segmentation.labels import CLASS_NAMES, LabelMap
+from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.segmentation.labels import LabelMap
 
 SIDE = 256  # of the label maps
 WORK = face_mesh.PERSON_SIDE  # side at which the colour models are fitted

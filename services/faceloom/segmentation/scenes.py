@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from faceloom.segmentation.labels import CLASS_NAMES, MIRRORED
+from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.segmentation.labels import MIRRORED
 
 CLOTH = CLASS_NAMES.index("cloth")
 CLOSE_UP_SCALES = (0.85, 1.45)  # side of the face's tile in units of the frame's side

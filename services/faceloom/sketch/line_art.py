@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from faceloom.segmentation.labels import CLASS_NAMES, LabelMap
+from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.segmentation.labels import LabelMap
 from faceloom.sketch.strokes import SIDE, Floats, draw_face
 
 FACE_CLASSES = (

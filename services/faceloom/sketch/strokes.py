@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from faceloom.segmentation import face_mesh
-from faceloom.segmentation.labels import CLASS_NAMES, LabelMap
+from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.segmentation.labels import LabelMap
 
 SIDE = 256
 SUPERSAMPLING = 3

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from faceloom.pipeline.finalize import METADATA
+from faceloom.pipeline.names import METADATA
 from faceloom.runtime.errors import UsageError
 from faceloom.runtime.images import Pixels
 from faceloom.translator.baselines import SIDE, neighbours

@@ -9,7 +9,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from faceloom.generator.network import with_mean
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.store.model import Model
 from faceloom.store.torch_model import load_weights, ready_network
 from faceloom.translator.network import GradualStyleEncoder

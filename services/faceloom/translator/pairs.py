@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.generator.network import Generator
-from faceloom.pipeline.finalize import METADATA, read_summary
 from faceloom.pipeline.manifest import LATENTS
-from faceloom.pipeline.names import RECIPE
+from faceloom.pipeline.names import METADATA, RECIPE
 from faceloom.pipeline.recipe import Recipe
+from faceloom.pipeline.summary import read_summary
 from faceloom.pipeline.verify import dataset_faults
 from faceloom.runtime.errors import UsageError
-from faceloom.segmentation.labels import CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.translator.conditions import Pixels, face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH
 

@@ -13,7 +13,8 @@ from faceloom.generator.convention import z_of
 from faceloom.generator.v1 import generator_pb2
 from faceloom.runtime.errors import FailedPrecondition, InvalidArgument
 from faceloom.runtime.images import Pixels, decode_grey, decode_labels, decode_rgb
-from faceloom.segmentation.labels import BISENET_TO_CELEBA, CLASS_NAMES
+from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.segmentation.labels import BISENET_TO_CELEBA
 from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
 from faceloom.translator.v1 import translator_pb2 as pb

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from faceloom.generator.network import Generator
 from faceloom.generator.sheets import to_uint8
-from faceloom.segmentation.labels import PALETTE
+from faceloom.segmentation.classes import PALETTE
 from faceloom.training import contact_sheet
 from faceloom.translator.batches import Batch, Batches
 from faceloom.translator.losses import Criterion

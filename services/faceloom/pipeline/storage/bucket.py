@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faceloom.pipeline.commit import Shard
-from faceloom.pipeline.finalize import FILES, SUMS, Summary, contents, summary_in, summary_text
+from faceloom.pipeline.finalize import FILES, SUMS, contents
 from faceloom.pipeline.latents import merge_latents
 from faceloom.pipeline.manifest import LATENTS, Manifest
 from faceloom.pipeline.names import DATASET, SHARDS, STATE
@@ -26,6 +26,7 @@ from faceloom.pipeline.storage.shards import (
     place_of,
     tar_path,
 )
+from faceloom.pipeline.summary import Summary, summary_in, summary_text
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import file_sha256
 

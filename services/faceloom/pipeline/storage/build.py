@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from faceloom.pipeline.commit import Draft, Shard
-from faceloom.pipeline.finalize import Summary
 from faceloom.pipeline.manifest import Manifest
 from faceloom.pipeline.names import DATASET, PLAN, RECIPE
 from faceloom.pipeline.outcomes import Outcome
 from faceloom.pipeline.plan import shard_count
 from faceloom.pipeline.recipe import Recipe, differences
 from faceloom.pipeline.storage.output import Output
+from faceloom.pipeline.summary import Summary
 from faceloom.runtime.errors import UsageError
 
 
