@@ -29,6 +29,8 @@ _MODULES = {
     "fetch-archive": "archive",
     "health": "health",
     "wait-closed": "health",
+    "studio": "studio",
+    "label": "label",
     "jobs": "jobs",
     "models": "models",
     "profile": "profile",
@@ -36,7 +38,13 @@ _MODULES = {
     "evaluate": "evaluate",
 }
 # Which extra brings a package; the others come with `engine`.
-_EXTRAS = {"kubernetes": "pipeline", "obstore": "pipeline", "opentelemetry": "tracing"}
+_EXTRAS = {
+    "kubernetes": "pipeline",
+    "obstore": "pipeline",
+    "opentelemetry": "tracing",
+    "aiohttp": "studio",
+    "sqlalchemy": "studio",
+}
 
 
 class _Commands(Mapping[str, Any]):

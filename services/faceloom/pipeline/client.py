@@ -1,6 +1,6 @@
-"""A client of the pipeline service, for the command line."""
+"""A client of the pipeline service, for the command line and the studio."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -48,6 +48,15 @@ class PipelineClient:
         """
         answer = await self._call("CreateBuild", request)
         return cast(pb.Build, answer.build)
+
+    async def newest(self, count: int) -> Sequence[pb.Build]:
+        """At most that many builds, the newest first.
+
+        Raises:
+            ServiceError: The service is not there.
+        """
+        answer = await self._call("ListBuilds", pb.ListBuildsRequest(page_size=count))
+        return cast(Sequence[pb.Build], answer.builds)
 
     async def watch(self, build_id: str) -> AsyncIterator[pb.Build]:
         """The build as it changes, until it has ended.

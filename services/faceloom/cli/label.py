@@ -1,0 +1,97 @@
+"""`faceloom label`: what people said of faces in the studio."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl, open_labels
+from faceloom.pipeline.storage.output import local_dataset
+from faceloom.pipeline.summary import read_summary
+from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.studio.labelling import label_file
+from faceloom.studio.labels import Label, Verdicts
+
+app = typer.Typer(no_args_is_help=True, help="Read the labels that people gave in the studio.")
+
+Dataset = Annotated[
+    Path, typer.Option(parser=local_dataset, help="The dataset whose faces were labelled.")
+]
+
+
+@app.command()
+def status(dataset: Dataset, labels: LabelsUrl = DEFAULT_LABELS, as_json: AsJson = False) -> None:
+    """Show who labelled how many faces of a dataset, and how far people agree.
+
+    Example: [bold]faceloom label status --dataset out/faces[/bold]
+    """
+    found = _verdicts(dataset, labels)
+    result = {
+        "keep": found.count(Label.KEEP),
+        "reject": found.count(Label.REJECT),
+        "tied": len(found.tied),
+        "people": {
+            person: {label.value: said[label] for label in Label}
+            for person, said in found.by_person.items()
+        },
+        "agreement": found.agreement,
+    }
+    lines = [
+        f"{person}: {said[Label.KEEP]} keep, {said[Label.REJECT]} reject"
+        for person, said in found.by_person.items()
+    ]
+    lines.append(
+        f"together: {result['keep']} keep, {result['reject']} reject, {result['tied']} tied"
+    )
+    if found.agreement is not None:
+        lines.append(f"two people agree on a face they both saw: {found.agreement:.1%}")
+    print_result(result, as_json, "\n".join(lines))
+
+
+@app.command()
+def export(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", help="The label file.")] = Path("labels.jsonl"),
+    labels: LabelsUrl = DEFAULT_LABELS,
+    as_json: AsJson = False,
+) -> None:
+    """Write the label file that `faceloom train quality` reads: what most people said of each face.
+
+    Example: [bold]faceloom label export --dataset out/faces --out labels.jsonl[/bold]
+    """
+    found = _verdicts(dataset, labels)
+    if not found.decided:
+        raise FaceloomError(
+            f"nobody has labelled faces of {dataset}; `faceloom studio` is the place"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(label_file(found))
+    result = {
+        "labels": len(found.decided),
+        "keep": found.count(Label.KEEP),
+        "reject": found.count(Label.REJECT),
+        "left_out": len(found.tied),
+        "output": str(out),
+    }
+    text = (
+        f"{result['keep']} keep, {result['reject']} reject; {result['left_out']} on which people are"
+        f" divided are left out\n{out}"
+    )
+    print_result(result, as_json, text)
+
+
+def _verdicts(dataset: Path, labels: str) -> Verdicts:
+    try:
+        summary = read_summary(dataset)
+    except ValueError:
+        summary = None
+    if summary is None:
+        raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
+    with open_labels(labels) as store:
+        return store.verdicts(summary.recipe_digest)
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="label")

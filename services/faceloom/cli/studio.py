@@ -1,0 +1,92 @@
+"""`faceloom studio`: the web pages, in the foreground."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiohttp import web
+from prometheus_client import CollectorRegistry, start_http_server
+
+from faceloom.client import Faceloom
+from faceloom.pipeline.client import PipelineClient
+from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.logs import log_json
+from faceloom.runtime.server import until_stopped
+from faceloom.runtime.tracing import start_tracing
+from faceloom.studio.app import studio_app
+from faceloom.studio.datasets import Datasets
+from faceloom.studio.labels import LabelStore
+from faceloom.studio.metrics import StudioMetrics
+
+DEFAULT_LABELS = "sqlite:///out/labels.db"
+# Answers that are under way when the process is asked to stop.
+_GRACE_SECONDS = 10
+
+LabelsUrl = Annotated[
+    str,
+    typer.Option("--labels", envvar="FACELOOM_LABELS", help="sqlite:///FILE or postgresql://..."),
+]
+
+
+def studio(
+    datasets: Annotated[
+        Path,
+        typer.Option(envvar="FACELOOM_DATASETS", help="The folder beneath which datasets lie."),
+    ] = Path("out"),
+    labels: LabelsUrl = DEFAULT_LABELS,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; whoever reaches it may label and order builds."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8600,
+    metrics_port: Annotated[
+        int | None, typer.Option(envvar="FACELOOM_METRICS_PORT", help="Port for Prometheus.")
+    ] = None,
+) -> None:
+    """Serve web pages to label faces, draw, look at datasets and order builds, until Ctrl-C.
+
+    Example: [bold]faceloom studio --datasets out[/bold]
+    """
+    log_json()
+    start_tracing("studio")
+    datasets.mkdir(parents=True, exist_ok=True)
+    with open_labels(labels) as store:
+        asyncio.run(_serve(Datasets(datasets), store, host, port, metrics_port))
+
+
+def open_labels(url: str) -> LabelStore:
+    """The labels; the folder of a file that is not there yet is made.
+
+    Raises:
+        UsageError: The URL is no database that labels can be in.
+    """
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return LabelStore(url)
+
+
+async def _serve(
+    datasets: Datasets, labels: LabelStore, host: str, port: int, metrics_port: int | None
+) -> None:
+    registry = CollectorRegistry()
+    async with Faceloom.connect() as faceloom, PipelineClient() as pipeline:
+        app = studio_app(datasets, labels, faceloom, pipeline, StudioMetrics(registry))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise FaceloomError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        if metrics_port is not None:
+            start_http_server(metrics_port, host, registry)
+        [address] = runner.addresses
+        typer.echo(f"http://{address[0]}:{address[1]}")
+        await until_stopped()
+        await runner.cleanup()
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(studio)

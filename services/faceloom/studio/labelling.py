@@ -1,0 +1,124 @@
+"""`/api/labels`: faces to look at, and what people say of them."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, Field, StringConstraints
+
+from faceloom.runtime.errors import NotFound
+from faceloom.studio.datasets import Dataset, Datasets
+from faceloom.studio.labels import Label, LabelStore, Verdicts
+from faceloom.studio.metrics import StudioMetrics
+
+Person = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+
+
+class _Whose(BaseModel):
+    dataset: str
+    person: Person
+
+
+class _Next(_Whose):
+    count: Annotated[int, Field(ge=1, le=100)] = 12
+
+
+class _Face(_Whose):
+    id: str
+
+
+class _Word(_Face):
+    label: Label
+
+
+class Labelling:
+    """Faces for people to judge.
+
+    Args:
+        datasets: Where the faces are.
+        labels: Where the labels go.
+        metrics: Where they are counted.
+    """
+
+    def __init__(self, datasets: Datasets, labels: LabelStore, metrics: StudioMetrics) -> None:
+        self._datasets = datasets
+        self._labels = labels
+        self._metrics = metrics
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """What it answers."""
+        return (
+            web.get("/api/labels/next", self.next),
+            web.put("/api/labels", self.put),
+            web.delete("/api/labels", self.remove),
+            web.get("/api/labels", self.verdicts),
+            web.get("/api/labels.jsonl", self.export),
+        )
+
+    async def next(self, request: web.Request) -> web.Response:
+        """Faces that this person has not judged yet. What the quality model said of them is not told: people
+        would follow it."""
+        asked = _Next.model_validate(dict(request.query))
+        dataset = await asyncio.to_thread(self._datasets.get, asked.dataset)
+        shuffled = await asyncio.to_thread(lambda: dataset.shuffled)
+        done = await asyncio.to_thread(
+            self._labels.of_person, dataset.summary.recipe_digest, asked.person
+        )
+        left = [identity for identity in shuffled if identity not in done]
+        return web.json_response(
+            {"faces": left[: asked.count], "done": len(done), "total": len(shuffled)}
+        )
+
+    async def put(self, request: web.Request) -> web.Response:
+        """A person's word on a face; the last one counts."""
+        word = _Word.model_validate_json(await request.read())
+        dataset = await self._dataset_of(word)
+        recipe = dataset.summary.recipe_digest
+        await asyncio.to_thread(self._labels.put, recipe, word.id, word.person, word.label)
+        self._metrics.labelled(word.label)
+        return web.json_response({})
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Takes a word back."""
+        face = _Face.model_validate(dict(request.query))
+        dataset = await self._dataset_of(face)
+        recipe = dataset.summary.recipe_digest
+        await asyncio.to_thread(self._labels.remove, recipe, face.id, face.person)
+        return web.json_response({})
+
+    async def verdicts(self, request: web.Request) -> web.Response:
+        """How far people are with a dataset, and whether they agree."""
+        found = await self._verdicts(request)
+        return web.json_response(
+            {
+                "keep": found.count(Label.KEEP),
+                "reject": found.count(Label.REJECT),
+                "tied": len(found.tied),
+                "people": {person: said.total() for person, said in found.by_person.items()},
+                "agreement": found.agreement,
+            }
+        )
+
+    async def export(self, request: web.Request) -> web.Response:
+        """The label file that `faceloom train quality` reads."""
+        found = await self._verdicts(request)
+        return web.Response(text=label_file(found), content_type="application/jsonl")
+
+    async def _verdicts(self, request: web.Request) -> Verdicts:
+        dataset = await asyncio.to_thread(self._datasets.get, request.query.get("dataset", ""))
+        return await asyncio.to_thread(self._labels.verdicts, dataset.summary.recipe_digest)
+
+    async def _dataset_of(self, face: _Face) -> Dataset:
+        dataset = await asyncio.to_thread(self._datasets.get, face.dataset)
+        known = await asyncio.to_thread(lambda: (dataset.accepted, dataset.rejected))
+        if not any(face.id in rows for rows in known):
+            raise NotFound(f"{face.dataset} has no face with the id {face.id!r}")
+        return dataset
+
+
+def label_file(verdicts: Verdicts) -> str:
+    """A line for every face that most agree on."""
+    rows = ({"id": face, "label": label.value} for face, label in verdicts.decided.items())
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
