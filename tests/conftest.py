@@ -12,6 +12,10 @@ from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
 from faceloom.store.profile import model_folder
 from tests.samples import face
+from tests.stacks import stack, start_stack
+
+# Fixtures are known by being here.
+__all__ = ["stack", "start_stack"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -38,8 +38,8 @@ async def newest(http: TestClient) -> dict[str, Any]:
 async def ended(http: TestClient) -> dict[str, Any]:
     """The build, once it has ended."""
     async with asyncio.timeout(30):
-        while (build := await newest(http))["ended"] is None:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - as the page does
+        while (build := await newest(http))["ended"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         return build
 
 

@@ -78,7 +78,7 @@ async def test_a_sketch_becomes_the_face_of_a_direct_call(studio: Studio) -> Non
         (b"", {"task": "poem", "size": 16}, 400, "task: Input should be 'sketch' or 'segmen"),
         (b"", {"task": "sketch", "size": 16, "variants": 17}, 400, "variants: Input should be"),
         (b"", {"task": "sketch", "size": 16, "style_seed": 2**64}, 400, "style_seed: Input shou"),
-        (bytes([19]) * 256, {"task": "segmentation", "size": 16}, 400, "there is not"),
+        (bytes([19]) * 256, {"task": "segmentation", "size": 16}, 400, "pixel (0, 0)"),
         (bytes(2**21 + 1), {"task": "sketch", "size": 1024}, 413, "Request Entity Too Large"),
     ],
 )

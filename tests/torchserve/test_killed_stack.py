@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.stacks import launch
 from tests.stores import put_import
-from tests.torchserve.conftest import launch
 
 from faceloom.store.new_profile import create_profile
 

@@ -1,6 +1,7 @@
 """`faceloom studio`: the web pages, in the foreground."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,8 @@ async def _serve(
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             await runner.cleanup()
-            raise FaceloomError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            cause = os.strerror(error.errno or 0)
+            raise FaceloomError(f"cannot listen on {host}:{port}: {cause}") from None
         if metrics_port is not None:
             start_http_server(metrics_port, host, registry)
         [address] = runner.addresses

@@ -1,5 +1,5 @@
 """Stacks with a real TorchServe: `faceloom up` in a process of its own, so that it goes on looking after its
-children while a test does nothing but wait. One serves most tests of this folder."""
+children while a test does nothing but wait. One serves most tests that need one."""
 
 import json
 import os

@@ -1,0 +1,77 @@
+"""A browser before the studio, the studio before the real stack, and a dataset that was built through it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from tests.stacks import RunningStack
+from tests.torchserve.test_builds import finish, start_build
+
+CANDIDATES = 128
+# What a browser says of every answer that is an error; pages tell people.
+_REFUSED = "Failed to load resource"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A studio that listens.
+
+    Args:
+        url: Where.
+        root: Its datasets; `faces` is one.
+        labels: The URL of its labels.
+    """
+
+    url: str
+    root: Path
+    labels: str
+
+
+@pytest.fixture(scope="session")
+def studio(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    finish(start_build(folder / "out" / "faces", stack, "--candidates", str(CANDIDATES)))
+    labels = f"sqlite:///{folder / 'labels.db'}"
+    command = [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--datasets", folder / "out", "--labels", labels],
+        env={**os.environ, "FACELOOM_PORT_OFFSET": str(stack.port_offset)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield Studio(process.stdout.readline().strip(), folder / "out", labels)
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. Not for longer: Playwright's event loop keeps others from running."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a new visitor; what its scripts complain of fails the test."""
+    visitor = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = visitor.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    yield page
+    visitor.close()
+    assert [said for said in complaints if not said.startswith(_REFUSED)] == []

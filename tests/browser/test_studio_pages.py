@@ -1,0 +1,187 @@
+"""The studio as people use it: with a mouse and keys, in a real browser, over the real services."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+from tests.browser.conftest import CANDIDATES, Studio
+from tests.commands import faceloom
+
+from faceloom.store.profile import model_store
+
+pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(300)]
+
+# Of what the page asks of the services, on a machine that has much else to do.
+_MS = 60_000
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def rows(studio: Studio) -> list[dict[str, Any]]:
+    text = (studio.root / "faces" / "metadata.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def pixels_of(image: Locator) -> Pixels:
+    """The pixels of a picture that is in the page."""
+    address = image.get_attribute("src") or ""
+    return decoded(base64.b64decode(address.partition(",")[2]))
+
+
+def board(page: Page) -> Pixels:
+    """What is on the drawing board, RGB."""
+    return decoded(
+        base64.b64decode(
+            page.eval_on_selector("#board", "board => board.toDataURL()").partition(",")[2]
+        )
+    )
+
+
+def decoded(data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def translated(page: Page, count: int) -> list[Pixels]:
+    """The faces, when the last stroke has become faces."""
+    expect(page.locator("#faces.stale")).to_have_count(0, timeout=_MS)
+    faces = page.locator("#faces img")
+    expect(faces).to_have_count(count, timeout=_MS)
+    return [pixels_of(face) for face in faces.all()]
+
+
+def drag(page: Page, *points: tuple[float, float]) -> None:
+    """A stroke through places of the board, each 0 to 1."""
+    box = page.locator("#board").bounding_box()
+    assert box
+    where = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*where[0])
+    page.mouse.down()
+    for place in where[1:]:
+        page.mouse.move(*place, steps=5)
+    page.mouse.up()
+
+
+def test_the_gallery_shows_a_dataset(studio: Studio, page: Page) -> None:
+    page.goto(studio.url)
+    faces = page.locator("#faces img")
+    expect(faces).to_have_count(len(rows(studio)))
+    expect(page.locator("#figures")).to_contain_text(f"candidates{CANDIDATES}")
+
+    faces.first.click()
+    expect(page.locator("#one-facts")).to_contain_text(rows(studio)[0]["id"])
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#one-facts")).to_contain_text(rows(studio)[1]["id"])
+    for kind in ("face", "sketch", "layout"):
+        loaded = f"document.getElementById('one-{kind}').naturalWidth > 0"
+        page.wait_for_function(loaded)
+
+
+def test_a_person_labels_by_key(studio: Studio, page: Page, tmp_path: Path) -> None:
+    page.goto(f"{studio.url}/label")
+    expect(page.locator("#question")).to_be_hidden()
+    page.fill("#person", "Ann")
+    page.press("#person", "Enter")
+    expect(page.locator("#face")).to_be_visible()
+    seen = []
+    for key, done in (("k", 1), ("r", 2), ("k", 3), ("u", 2), ("r", 3)):
+        seen.append(page.locator("#face").get_attribute("src"))
+        page.keyboard.press(key)
+        expect(page.locator("#done")).to_have_text(f"{done} of {CANDIDATES} judged by you")
+    expect(page.locator("#verdicts")).to_have_text("1 to keep, 2 to reject (Ann 3).")
+    # What was taken back is asked again; all others are new.
+    assert seen[2] == seen[4] and len({*seen[:4]}) == 4
+
+    out = tmp_path / "labels.jsonl"
+    done = faceloom(
+        *("label", "export", "--dataset", studio.root / "faces", "--labels", studio.labels),
+        *("--out", out),
+        store=model_store(),
+    )
+    assert done.code == 0
+    labels = sorted(json.loads(line)["label"] for line in out.read_text().splitlines())
+    assert labels == ["keep", "reject", "reject"]
+
+    page.reload()
+    expect(page.locator("#done")).to_have_text(f"3 of {CANDIDATES} judged by you")
+
+
+def test_a_stroke_changes_the_faces(studio: Studio, page: Page) -> None:
+    row = rows(studio)[0]
+    page.goto(f"{studio.url}/draw?task=sketch&dataset=faces&id={row['id']}")
+    before = translated(page, 6)
+    blank = board(page)
+
+    drag(page, (0.2, 0.2), (0.8, 0.2), (0.8, 0.8))
+    after = translated(page, 6)
+    drawn = board(page)
+    page.keyboard.press("Control+z")
+    undone = translated(page, 6)
+
+    assert (drawn != blank).any()
+    assert all((one != other).any() for one, other in zip(before, after, strict=True))
+    assert (board(page) == blank).all()
+    assert all((one == other).all() for one, other in zip(before, undone, strict=True))
+
+
+def test_a_layout_is_painted_in_classes(studio: Studio, page: Page) -> None:
+    row = rows(studio)[0]
+    page.goto(f"{studio.url}/draw?task=segmentation&dataset=faces&id={row['id']}")
+    before = translated(page, 6)
+    with Image.open(studio.root / "faces" / row["layout_file_name"]) as layout:
+        colours = layout.convert("RGB").resize((256, 256), Image.Resampling.NEAREST)
+    assert (board(page) == np.asarray(colours)).all()
+
+    page.get_by_label("hat").check()
+    drag(page, (0.05, 0.05), (0.95, 0.05))
+    hat = (board(page) == (255, 51, 153)).all(axis=-1)
+    assert hat[12, 20:236].all()
+    after = translated(page, 6)
+    assert any((one != other).any() for one, other in zip(before, after, strict=True))
+
+    page.get_by_label("fill").check()
+    page.get_by_label("cloth").check()
+    drag(page, (0.5, 0.05))
+    assert not (board(page) == (255, 51, 153)).all(axis=-1)[hat].any()
+
+
+def test_other_styles_keep_the_drawing(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/draw?task=sketch&dataset=faces&id={rows(studio)[0]['id']}")
+    before, drawn = translated(page, 6), board(page)
+    page.fill("#variants", "2")
+    page.press("#variants", "Tab")
+    fewer = translated(page, 2)
+    page.get_by_role("button", name="Other styles").click()
+    other = translated(page, 2)
+
+    assert (board(page) == drawn).all()
+    assert (fewer[0] == before[0]).all()
+    assert (other[0] != fewer[0]).any()
+
+
+def test_a_build_is_ordered_and_followed(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/builds")
+    page.fill("input[name=name]", "ordered")
+    page.fill("input[name=count]", "64")
+    page.get_by_role("button", name="Build").click()
+    line = page.locator("#builds tr", has_text="ordered")
+    expect(line).to_contain_text("succeeded", timeout=_MS)
+    expect(line).to_contain_text("64 of 64 candidates")
+
+    line.get_by_role("link", name="ordered").click()
+    expect(page.locator("#dataset")).to_have_value("ordered")
+    assert (studio.root / "ordered" / "dataset.json").is_file()
+
+
+def test_a_refusal_is_said(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/gallery?dataset=faces")
+    page.route("**/api/faces?*", lambda route: route.abort())
+    page.select_option("#dataset", index=0)
+    page.dispatch_event("#dataset", "change")
+    expect(page.locator("#message")).to_have_text("The studio does not answer.")

@@ -1,0 +1,137 @@
+"""`faceloom studio` and `faceloom label` as people run them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.commands import faceloom
+from tests.contract.fronts import free_port
+
+from faceloom.pipeline.summary import read_summary
+from faceloom.store.profile import model_store
+from faceloom.studio.labels import Label, LabelStore
+
+
+@contextmanager
+def studio(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A process that listens, and where."""
+    command = [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        url = process.stdout.readline().strip()
+        assert url, process.stderr.read()
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
+    database = tmp_path / "new" / "labels.db"
+    metrics = free_port()
+    options = ("--datasets", tmp_path / "out", "--labels", f"sqlite:///{database}")
+    with studio(*options, "--metrics-port", metrics) as (process, url):
+        with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
+            assert answer.read() == b"ok\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10) as answer:
+            assert b'faceloom_studio_labels_total{label="keep"} 0.0' in answer.read()
+        assert url.startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+    assert database.is_file()
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", str(port)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == f"faceloom: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_labels_in_no_database(tmp_path: Path) -> None:
+    done = faceloom("studio", "--datasets", tmp_path, "--labels", "labels.db", store=model_store())
+
+    assert done.code == 2
+    assert done.err == (
+        "faceloom: 'labels.db' is no database; give sqlite:///FILE or postgresql://...\n"
+    )
+
+
+@pytest.fixture
+def labelled(built: Path, tmp_path: Path) -> str:
+    """Labels of that dataset: Ann kept two faces, on one of which Bob disagrees."""
+    summary = read_summary(built)
+    assert summary is not None
+    rows = [json.loads(line) for line in (built / "metadata.jsonl").read_text().splitlines()]
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    with LabelStore(url) as labels:
+        for row in rows[:2]:
+            labels.put(summary.recipe_digest, row["id"], "Ann", Label.KEEP)
+        labels.put(summary.recipe_digest, rows[0]["id"], "Bob", Label.REJECT)
+    return url
+
+
+def test_who_labelled_what(built: Path, labelled: str) -> None:
+    command = ("label", "status", "--dataset", built, "--labels", labelled)
+    told = faceloom(*command, store=model_store())
+    result = json.loads(faceloom(*command, "--json", store=model_store()).out)
+
+    assert told.out == (
+        "Ann: 2 keep, 0 reject\n"
+        "Bob: 0 keep, 1 reject\n"
+        "together: 1 keep, 0 reject, 1 tied\n"
+        "two people agree on a face they both saw: 0.0%\n"
+    )
+    assert result == {
+        "keep": 1,
+        "reject": 0,
+        "tied": 1,
+        "people": {"Ann": {"keep": 2, "reject": 0}, "Bob": {"keep": 0, "reject": 1}},
+        "agreement": 0.0,
+    }
+
+
+def test_labels_are_exported(built: Path, labelled: str, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "labels.jsonl"
+    done = faceloom(
+        *("label", "export", "--dataset", built, "--labels", labelled, "--out", out),
+        store=model_store(),
+    )
+    second = json.loads((built / "metadata.jsonl").read_text().splitlines()[1])
+
+    assert done.code == 0
+    assert done.out.startswith("1 keep, 0 reject; 1 on which people are divided are left out\n")
+    assert json.loads(out.read_text()) == {"id": second["id"], "label": "keep"}
+
+
+def test_nothing_to_export(built: Path, tmp_path: Path) -> None:
+    command = ("label", "export", "--labels", f"sqlite:///{tmp_path / 'none.db'}")
+    unlabelled = faceloom(*command, "--dataset", built, store=model_store())
+    elsewhere = faceloom(*command, "--dataset", tmp_path, store=model_store())
+
+    assert (unlabelled.code, elsewhere.code) == (1, 2)
+    assert unlabelled.err.startswith("faceloom: nobody has labelled faces of ")
+    assert elsewhere.err.startswith(f"faceloom: {tmp_path} is not a finished dataset; ")
+    assert not os.path.exists("labels.jsonl")
