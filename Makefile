@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # Of the container images: any command that takes the options of `docker build`.
-IMAGES := front pipeline engine models
+IMAGES := front pipeline engine models studio
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell for tool in docker podman buildah; do command -v $$tool && break; done) build
 BUILD_ARGS ?=
@@ -60,7 +60,7 @@ bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
 images: $(IMAGES:%=image-%) ## Build the container images; BUILDER="podman build" and BUILD_ARGS="--build-arg ..." if need be
 
 # Each begins with the layers of another; with -j2 the engine is built beside the pipeline.
-image-pipeline image-engine: image-front
+image-pipeline image-engine image-studio: image-front
 image-models: image-pipeline
 
 image-%:

@@ -1,9 +1,6 @@
 """A browser before the studio, the studio before the real stack, and a dataset that was built through it."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.stacks import RunningStack
+from tests.studio.process import running_studio
 from tests.torchserve.test_builds import finish, start_build
 
 CANDIDATES = 128
@@ -38,20 +36,8 @@ def studio(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("studio")
     finish(start_build(folder / "out" / "faces", stack, "--candidates", str(CANDIDATES)))
     labels = f"sqlite:///{folder / 'labels.db'}"
-    command = [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--datasets", folder / "out", "--labels", labels],
-        env={**os.environ, "FACELOOM_PORT_OFFSET": str(stack.port_offset)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield Studio(process.stdout.readline().strip(), folder / "out", labels)
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
-        process.stdout.close()
+    with running_studio(folder / "out", labels, stack.port_offset) as (_, url):
+        yield Studio(url, folder / "out", labels)
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_the_gallery_shows_a_dataset(studio: Studio, page: Page) -> None:
 
 
 def test_a_person_labels_by_key(studio: Studio, page: Page, tmp_path: Path) -> None:
-    page.goto(f"{studio.url}/label")
+    page.goto(f"{studio.url}/label?dataset=faces")
     expect(page.locator("#question")).to_be_hidden()
     page.fill("#person", "Ann")
     page.press("#person", "Enter")
@@ -179,9 +179,20 @@ def test_a_build_is_ordered_and_followed(studio: Studio, page: Page) -> None:
     assert (studio.root / "ordered" / "dataset.json").is_file()
 
 
-def test_a_refusal_is_said(studio: Studio, page: Page) -> None:
-    page.goto(f"{studio.url}/gallery?dataset=faces")
-    page.route("**/api/faces?*", lambda route: route.abort())
-    page.select_option("#dataset", index=0)
-    page.dispatch_event("#dataset", "change")
+def test_a_label_that_is_not_saved_is_asked_for_again(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/label?dataset=faces")
+    page.fill("#person", "Cid")
+    page.press("#person", "Enter")
+    expect(page.locator("#face")).to_be_visible()
+    asked = page.locator("#face").get_attribute("src")
+    assert asked
+    page.route("**/api/labels?*", lambda route: route.abort())
+    page.keyboard.press("k")
     expect(page.locator("#message")).to_have_text("The studio does not answer.")
+    expect(page.locator("#face")).to_have_attribute("src", asked)
+
+    page.unroute("**/api/labels?*")
+    page.keyboard.press("k")
+    expect(page.locator("#done")).to_have_text(f"1 of {CANDIDATES} judged by you")
+    expect(page.locator("#message")).to_have_text("")
+    expect(page.locator("#face")).not_to_have_attribute("src", asked)

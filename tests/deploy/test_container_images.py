@@ -57,18 +57,28 @@ def test_the_pipeline_needs_no_torch(arguments: list[str]) -> None:
     assert run_without(["torch"], *arguments).returncode == 0
 
 
+@pytest.mark.parametrize("command", ["studio", "label"])
+def test_the_studio_needs_no_pixels_and_no_weights(command: str) -> None:
+    missing = ["numpy", "PIL", "safetensors", "torch", "kubernetes", "obstore"]
+    done = run_without(missing, command, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert f"faceloom {command}" in done.stdout
+
+
 def test_requirements_of_a_role_are_the_projects() -> None:
     command = [sys.executable, "deploy/images/requirements.py"]
     printed = {
         role: subprocess.run(
             [*command, *role], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.splitlines()
-        for role in [(), ("pipeline",), ("engine",)]
+        for role in [(), ("pipeline",), ("studio",), ("engine",)]
     }
 
     assert printed[()] == _PROJECT["dependencies"]
     extras = _PROJECT["optional-dependencies"]
     assert printed["pipeline",] == _PROJECT["dependencies"] + extras["pipeline"]
+    assert printed["studio",] == _PROJECT["dependencies"] + extras["studio"]
     assert printed["engine",] == _PROJECT["dependencies"] + extras["engine"]
 
 

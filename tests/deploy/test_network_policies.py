@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.deploy.rendering import Object, of_kind, overlay, pods, render_with, worker_job
 
-GRPC, METRICS, TORCHSERVE = 50051, 9090, 8081
-_NAMES = {"grpc": GRPC, "metrics": METRICS}
+GRPC, METRICS, TORCHSERVE, HTTP = 50051, 9090, 8081, 8600
+_NAMES = {"grpc": GRPC, "metrics": METRICS, "http": HTTP}
 OWN = {"kubernetes.io/metadata.name": "faceloom"}
 CLIENT = {"app.kubernetes.io/component": "client"}
 WORKER: dict[str, str] = worker_job()["spec"]["template"]["metadata"]["labels"]
@@ -62,6 +62,9 @@ def allows(
         (WORKER, "generator", True),
         (CLIENT, "pipeline", True),
         ("pipeline", "quality", True),
+        ("studio", "translator", True),
+        ("studio", "pipeline", True),
+        ("pipeline", "studio", False),
         ("generator", "quality", False),
         ("quality", "pipeline", False),
         (WORKER, "pipeline", False),
@@ -89,6 +92,16 @@ def test_other_namespaces(called: str) -> None:
     assert not allows("Ingress", pod, {}, GRPC, prometheus)
     assert not allows("Ingress", pod, {}, METRICS, clients)
     assert not allows("Ingress", pod, {}, GRPC, stranger)
+
+
+def test_people_reach_the_studio_from_a_namespace_of_clients() -> None:
+    studio = labels_of("studio")
+    clients = {"kubernetes.io/metadata.name": "ingress", "faceloom/clients": "true"}
+
+    assert allows("Ingress", studio, {}, HTTP, clients)
+    assert allows("Ingress", studio, {}, METRICS, {"kubernetes.io/metadata.name": "monitoring"})
+    assert not allows("Ingress", studio, {}, HTTP, {"kubernetes.io/metadata.name": "default"})
+    assert not allows("Ingress", studio, WORKER, HTTP)
 
 
 def test_workers_reach_an_object_store_only_when_asked(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_pipeline_service_may_do_this_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_servers_are_probed_by_their_grpc_health(name: str) -> None:
-    for workload, pod in pods(overlay(name)).items():
+    for workload, pod in _grpc_servers(name).items():
         full_name = _full_name(workload)
         server, *engine = pod["spec"]["containers"]
         assert server["livenessProbe"]["grpc"] == {"port": 50051}
@@ -131,7 +131,7 @@ def test_servers_are_probed_by_their_grpc_health(name: str) -> None:
 
 def test_the_test_cluster_asks_the_same_of_services_by_commands() -> None:
     """And of mere processes whether they listen."""
-    prod, ci = pods(overlay("prod")), pods(overlay("ci"))
+    prod, ci = _grpc_servers("prod"), _grpc_servers("ci")
     for workload, pod in prod.items():
         for container, other in zip(
             pod["spec"]["containers"], ci[workload]["spec"]["containers"], strict=True
@@ -146,6 +146,22 @@ def test_the_test_cluster_asks_the_same_of_services_by_commands() -> None:
                     )
                     assert how.items() <= other[kind].items()
                     assert not {"grpc", "exec", "tcpSocket"} - how.keys() & other[kind].keys()
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_studio_is_probed_by_its_pages_port(name: str) -> None:
+    [container] = pods(overlay(name))["studio"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+
+    assert container["args"][container["args"].index("--port") + 1] == str(ports["http"])
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
+
+
+def _grpc_servers(name: str) -> dict[str, Object]:
+    found = pods(overlay(name))
+    del found["studio"]
+    return found
 
 
 def _full_name(workload: str) -> Any:

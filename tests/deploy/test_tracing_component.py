@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tests.deploy.rendering import of_kind, pods, render_with
 
 from faceloom.runtime.service import services
@@ -19,12 +20,12 @@ def test_every_process_that_records_is_told_where_to(tmp_path: Path) -> None:
     }
 
     fronts_and_engines = {(name, part) for name in services() for part in ("front", "engine")}
-    assert recording == fronts_and_engines | {("pipeline", "pipeline")}
+    assert recording == fronts_and_engines | {("pipeline", "pipeline"), ("studio", "studio")}
 
 
-def test_the_pipeline_service_still_knows_the_services(tmp_path: Path) -> None:
-    pipeline = pods(render_with("tracing", tmp_path))["pipeline"]
-    [container] = pipeline["spec"]["containers"]
+@pytest.mark.parametrize("name", ["pipeline", "studio"])
+def test_clients_still_know_the_services(name: str, tmp_path: Path) -> None:
+    [container] = pods(render_with("tracing", tmp_path))[name]["spec"]["containers"]
 
     names = [source["configMapRef"]["name"] for source in container["envFrom"]]
     assert names == ["targets", "tracing"]

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from tests.contract.fronts import free_port
 from tests.monitoring import scene
 from tests.monitoring.prometheus import Prometheus, running
 from tests.monitoring.queries import DASHBOARDS, asked, dashboard
 from tests.monitoring.rules import ROOT
+from tests.studio.process import running_studio
 
 from faceloom.runtime.channel import PIPELINE_PORT
 from faceloom.stack import METRICS_OFFSET, Stack, free_port_offset
@@ -58,9 +60,14 @@ async def _take(folder: Path) -> None:
             name: f"127.0.0.1:{port + METRICS_OFFSET + offset}"
             for name, port in (ports | {"pipeline": PIPELINE_PORT}).items()
         }
-        with running(folder, targets) as prometheus:
+        targets["studio"] = f"127.0.0.1:{(metrics_port := free_port())}"
+        labels = f"sqlite:///{folder / 'labels.db'}"
+        with (
+            running(folder, targets) as prometheus,
+            running_studio(folder / "out", labels, offset, metrics_port) as (_, studio),
+        ):
             started = time.time()
-            await scene.play(folder, _SECONDS)
+            await scene.play(folder / "out", studio, _SECONDS)
             shown = [(path.stem, filled(prometheus, path.stem, started)) for path in DASHBOARDS]
     finally:
         await stack.stop()

@@ -1,4 +1,4 @@
-"""Something to see on the dashboards: builds, callers good and bad, and a worker that dies."""
+"""Something to see on the dashboards: builds, callers good and bad, a person who labels, a worker that dies."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+import aiohttp
 import psutil
 
 from faceloom.client import Faceloom
@@ -25,9 +26,16 @@ _CANDIDATES_PER_SHARD = 128
 _CALLERS = 2
 
 
-async def play(folder: Path, seconds: float) -> None:
-    """Lets it all happen, for so long."""
-    parts = [_builds(folder), _accident(seconds / 2), *(_caller() for _ in range(_CALLERS))]
+async def play(folder: Path, studio: str, seconds: float) -> None:
+    """Lets it all happen, for so long.
+
+    Args:
+        folder: For datasets; the studio's folder.
+        studio: Its address.
+        seconds: How long.
+    """
+    callers = (_caller(number) for number in range(_CALLERS))
+    parts = [_builds(folder), _accident(seconds / 2), _visitor(studio), *callers]
     playing = [asyncio.create_task(part) for part in parts]
     done, pending = await asyncio.wait(playing, timeout=seconds)
     for task in pending:
@@ -54,11 +62,28 @@ async def _builds(folder: Path) -> None:
                 build.kill()
 
 
-async def _caller() -> None:
-    """Draws, judges and translates faces; every tenth time it asks for what nobody can answer."""
+async def _visitor(studio: str) -> None:
+    """Labels faces as soon as there is a dataset."""
     chance = random.Random(0)
+    async with aiohttp.ClientSession(studio) as http:
+        whose = {"dataset": "faces-0", "person": "Ann"}
+        while True:
+            async with http.get("/api/labels/next", params=whose) as answer:
+                faces = (await answer.json()).get("faces", [])
+            for face in faces:
+                async with http.get("/api/picture", params=whose | {"id": face}) as picture:
+                    await picture.read()
+                label = "keep" if chance.random() < 0.3 else "reject"
+                async with http.put("/api/labels", json=whose | {"id": face, "label": label}):
+                    await asyncio.sleep(chance.expovariate(1))
+            await asyncio.sleep(1)
+
+
+async def _caller(number: int) -> None:
+    """Draws, judges and translates faces; every tenth time it asks for what nobody can answer."""
+    chance = random.Random(number)
     async with Faceloom.connect() as faceloom:
-        for number in itertools.count():
+        for turn in itertools.count():
             seed = chance.randrange(2**32)
             with contextlib.suppress(ServiceError):
                 made = await faceloom.generate(generator_pb2.GenerateRequest(seeds=[seed]))
@@ -69,7 +94,7 @@ async def _caller() -> None:
                     await faceloom.translate(
                         translator_pb2.TranslateRequest(sketch=sketch, variants=2, style_seed=seed)
                     )
-                if number % 10 == 0:
+                if turn % 10 == 0:
                     nothing = image_pb2.Image(
                         format=image_pb2.IMAGE_FORMAT_PNG, data=b"not a picture"
                     )

@@ -27,6 +27,7 @@ from tests.rpc import connect
 
 from faceloom.runtime.errors import Internal
 from faceloom.runtime.front import Front
+from faceloom.studio.metrics import StudioMetrics
 
 # By Prometheus itself, NVIDIA's DCGM exporter and Istio.
 _OTHERS = {
@@ -131,11 +132,15 @@ async def test_every_metric_that_is_asked_for_is_exported(tmp_path: Path) -> Non
     exported = await front_names()
     registry = CollectorRegistry()
     services = FakeServices(fault=poison("sketch", set(range(0, 130, 9)), Internal("bug")))
-    async with served(tmp_path / "state", services, registry=registry) as builds:
-        async with connected(builds) as stub:
-            made = (await stub.CreateBuild(order(tmp_path / "out"))).build
-            await ended(stub, made.id)
-        exported |= told(registry).keys()
+    async with (
+        served(tmp_path / "state", services, registry=registry) as builds,
+        connected(builds) as stub,
+    ):
+        made = (await stub.CreateBuild(order(tmp_path / "out"))).build
+        await ended(stub, made.id)
+    studio = StudioMetrics(registry)
+    studio.answered("/gallery", "GET", 200, 0.1)
+    exported |= told(registry).keys()
     exported |= {*torchserve_names(), *_OTHERS, *(name for name, _ in of_rules())}
 
     for where, expr in [*of_dashboards(), *of_rules()]:

@@ -7,43 +7,22 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.commands import faceloom
 from tests.contract.fronts import free_port
+from tests.studio.process import running_studio
 
 from faceloom.pipeline.summary import read_summary
 from faceloom.store.profile import model_store
 from faceloom.studio.labels import Label, LabelStore
 
 
-@contextmanager
-def studio(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A process that listens, and where."""
-    command = [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None and process.stderr is not None
-    try:
-        url = process.stdout.readline().strip()
-        assert url, process.stderr.read()
-        yield process, url
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
-
-
 def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
     database = tmp_path / "new" / "labels.db"
     metrics = free_port()
-    options = ("--datasets", tmp_path / "out", "--labels", f"sqlite:///{database}")
-    with studio(*options, "--metrics-port", metrics) as (process, url):
+    with running_studio(tmp_path / "out", f"sqlite:///{database}", 0, metrics) as (process, url):
         with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
             assert answer.read() == b"ok\n"
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10) as answer:

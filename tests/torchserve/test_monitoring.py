@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from tests import rpc
+from tests.contract.fronts import free_port
 from tests.monitoring.prometheus import SCRAPE_SECONDS, Prometheus, running
 from tests.monitoring.queries import asked, metrics_in, of_dashboards, of_rules
 from tests.monitoring.rules import alerts
+from tests.studio.process import running_studio
 from tests.torchserve.test_builds import finish, start_build, wait_for_shards
 
 from faceloom.generator.v1 import generator_pb2
@@ -62,7 +64,12 @@ def observed(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
     folder = tmp_path_factory.mktemp("monitoring")
     names = [*profile_services("tiny"), "pipeline"]
     targets = {name: f"127.0.0.1:{stack.port(name) + METRICS_OFFSET}" for name in names}
-    with running(folder, targets) as prometheus:
+    targets["studio"] = f"127.0.0.1:{(metrics_port := free_port())}"
+    datasets, labels = folder / "studio", f"sqlite:///{folder / 'labels.db'}"
+    with (
+        running(folder, targets) as prometheus,
+        running_studio(datasets, labels, stack.port_offset, metrics_port) as (_, studio),
+    ):
         questions = [(where, asked(expr, "20s")) for where, expr in [*of_dashboards(), *recorded()]]
         unanswered = dict(enumerate(questions))
         deadline = time.monotonic() + _DEADLINE_SECONDS
@@ -72,6 +79,7 @@ def observed(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
         killed_at = time.time()
         os.kill(worker(stack, _KILLED), signal.SIGKILL)
         while time.monotonic() < deadline:
+            urllib.request.urlopen(f"{studio}/gallery", timeout=10).close()
             for number, (_, expr) in list(unanswered.items()):
                 if prometheus.ask(expr):
                     del unanswered[number]
@@ -119,7 +127,7 @@ def test_the_build_is_what_was_ordered_and_prometheus_knows(observed: Observed) 
 def test_everything_is_read(observed: Observed) -> None:
     pods = {answer["metric"]["pod"]: answer["value"][1] for answer in observed.prometheus.ask("up")}
 
-    assert pods == dict.fromkeys([*profile_services("tiny"), "pipeline"], "1")
+    assert pods == dict.fromkeys([*profile_services("tiny"), "pipeline", "studio"], "1")
 
 
 def test_logs_are_lines_of_json_and_name_the_request(stack: Any) -> None:

@@ -29,13 +29,15 @@ export function tell(text) {
   document.getElementById("message").textContent = text;
 }
 
-/** Runs what a page does, and tells people why it failed. */
+/** Runs what a page does, and tells people why it failed; answers whether it did not. */
 export async function trying(work) {
   try {
     await work();
     tell("");
+    return true;
   } catch (error) {
     if (error.name !== "AbortError") tell(error.message);
+    return false;
   }
 }
 

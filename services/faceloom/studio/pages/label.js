@@ -16,7 +16,7 @@ async function begin() {
   history = [];
   at("question").hidden = true;
   at("export").href = `api/labels.jsonl?${new URLSearchParams({ dataset })}`;
-  await tell();
+  await sum();
   if (!dataset || !person()) return;
   await ask();
 }
@@ -39,12 +39,13 @@ function show() {
   if (waiting.length) at("face").src = picture(dataset, waiting[0]);
 }
 
-// What is under way is finished first: two quick keys are two faces, never one face twice.
+// A key counts once the face is there that it is about.
 async function alone(work) {
   if (busy) return;
   busy = true;
-  await trying(work);
+  const done = await trying(work);
   busy = false;
+  if (done) trying(sum);
 }
 
 const judge = (label) =>
@@ -57,7 +58,6 @@ const judge = (label) =>
     at("progress").value += 1;
     if (waiting.length) show();
     else await ask();
-    await tell();
   });
 
 const takeBack = () =>
@@ -69,10 +69,9 @@ const takeBack = () =>
     waiting.unshift(id);
     at("progress").value -= 1;
     show();
-    await tell();
   });
 
-async function tell() {
+async function sum() {
   const { keep, reject, tied, people, agreement } = await call("GET", "labels", { query: { dataset } });
   const names = Object.entries(people).map(([name, count]) => `${name} ${count}`);
   const parts = [`${keep} to keep, ${reject} to reject`];
