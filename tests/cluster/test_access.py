@@ -79,10 +79,10 @@ def test_a_pod_of_the_default_account_is_refused(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    "service", ["generator", "quality", "sketch", "segmentation", "translator"]
+    "deployment", ["generator", "quality", "sketch", "segmentation", "translator", "studio"]
 )
-def test_a_model_service_has_no_token(service: str, cluster: Cluster) -> None:
-    command = ["exec", f"deploy/{service}", "-c", "front", "--", "ls", "/var/run/secrets"]
+def test_the_others_have_no_token(deployment: str, cluster: Cluster) -> None:
+    command = ["exec", f"deploy/{deployment}", "--", "ls", "/var/run/secrets"]
     done = cluster.try_kubectl(*command)
 
     assert done.returncode != 0

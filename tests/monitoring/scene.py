@@ -1,4 +1,4 @@
-"""Something to see on the dashboards: builds, callers good and bad, a person who labels, a worker that dies."""
+"""Something to see on the dashboards: builds, callers good and bad, a person who labels, an accident."""
 
 import asyncio
 import contextlib

@@ -1,9 +1,11 @@
 """The README's commands, run as they are printed."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,30 @@ def environment(port_offset: int) -> dict[str, str]:
     return {**os.environ, "FACELOOM_PORT_OFFSET": str(port_offset)}
 
 
+def datasets_shown(folder: Path, port_offset: int) -> list[str]:
+    """By a studio that is started in that folder and stopped again."""
+    command = [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", "0"]
+    studio = subprocess.Popen(
+        command, cwd=folder, env=environment(port_offset), stdout=subprocess.PIPE, text=True
+    )
+    assert studio.stdout is not None
+    try:
+        address = studio.stdout.readline().strip()
+        with urllib.request.urlopen(f"{address}/api/datasets", timeout=30) as answer:
+            return [one["name"] for one in json.load(answer)["datasets"]]
+    finally:
+        studio.terminate()
+        studio.wait(30)
+        studio.stdout.close()
+
+
 def test_shell_commands_do_what_they_say(stack, tmp_path: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     assert lines[0] == ".venv/bin/faceloom up"
     for line in lines[1:]:
+        if line == ".venv/bin/faceloom studio":
+            assert datasets_shown(tmp_path, stack.port_offset) == ["kept", "faces"]
+            continue
         command = line.replace(".venv/bin/faceloom", f"{sys.executable} -m faceloom.cli.main")
         done = subprocess.run(
             command,
