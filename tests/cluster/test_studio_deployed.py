@@ -1,4 +1,4 @@
-"""The studio in the cluster: a build ordered on its pages becomes faces to look at, to label and to draw on."""
+"""The studio in the cluster: a build ordered there becomes faces to look at, to label and to draw on."""
 
 import json
 from typing import Any
