@@ -52,6 +52,16 @@ async def test_what_is_not_there_is_said_as_json(
         assert (await found.json())["error"]
 
 
+async def test_pictures_are_kept_and_pages_are_asked_for_again(studio: Studio) -> None:
+    async with studio.http.get("/api/faces?dataset=faces") as found:
+        assert found.headers["Cache-Control"] == "no-cache"
+        [face, *_] = (await found.json())["faces"]
+    async with studio.http.get("/static/label.js") as script:
+        assert script.headers["Cache-Control"] == "no-cache"
+    async with studio.http.get(f"/api/picture?dataset=faces&id={face['id']}") as picture:
+        assert "immutable" in picture.headers["Cache-Control"]
+
+
 async def test_a_request_has_one_id(studio: Studio) -> None:
     async with studio.http.get("/healthz", headers={"X-Request-ID": "find-me"}) as found:
         assert found.headers["X-Request-ID"] == "find-me"

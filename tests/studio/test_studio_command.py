@@ -54,7 +54,7 @@ def test_labels_in_no_database(tmp_path: Path) -> None:
 
     assert done.code == 2
     assert done.err == (
-        "faceloom: 'labels.db' is no database; give sqlite:///FILE or postgresql://...\n"
+        "faceloom: labels live in sqlite:///FILE or postgresql://USER@HOST/DATABASE\n"
     )
 
 

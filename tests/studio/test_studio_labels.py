@@ -126,20 +126,32 @@ def test_what_was_put_survives_a_kill(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("labels.db", "'labels.db' is no database; give sqlite:///FILE or postgresql://..."),
+        ("labels.db", "labels live in sqlite:///FILE or postgresql://USER@HOST/DATABASE"),
         ("mysql://host/labels", "labels live in sqlite or postgresql, not in mysql"),
-        ("sqlite:////nowhere/labels.db", "cannot use sqlite:////nowhere/labels.db for labels"),
+        ("sqlite://", "labels in memory would be lost: give sqlite:///FILE"),
+        ("sqlite:///:memory:", "labels in memory would be lost: give sqlite:///FILE"),
+        ("sqlite+none:///labels.db", "cannot use sqlite+none:///labels.db"),
     ],
 )
 def test_what_is_no_database(url: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:
         LabelStore(url)
     assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
 
 
-def test_a_password_is_not_shown() -> None:
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UsageError, match=r"cannot use sqlite:.*labels\.db for labels: .*Not a directory"
+    ):
+        LabelStore(f"sqlite:///{tmp_path / 'file' / 'new' / 'labels.db'}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "host:port"])
+def test_a_password_is_not_shown(host: str) -> None:
     with pytest.raises(UsageError) as refused:
-        LabelStore("postgresql://me:secret@127.0.0.1:1/labels")
+        LabelStore(f"postgresql://me:secret@{host}/labels")
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
 

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl, open_labels
+from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl
 from faceloom.pipeline.storage.output import local_dataset
 from faceloom.pipeline.summary import read_summary
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.studio.labelling import label_file
-from faceloom.studio.labels import Label, Verdicts
+from faceloom.studio.labels import Label, LabelStore, Verdicts
 
 app = typer.Typer(no_args_is_help=True, help="Read the labels that people gave in the studio.")
 
@@ -88,7 +88,7 @@ def _verdicts(dataset: Path, labels: str) -> Verdicts:
         summary = None
     if summary is None:
         raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
-    with open_labels(labels) as store:
+    with LabelStore(labels) as store:
         return store.verdicts(summary.recipe_digest)
 
 

@@ -43,6 +43,7 @@ _EXTRAS = {
     "obstore": "pipeline",
     "opentelemetry": "tracing",
     "aiohttp": "studio",
+    "psycopg": "studio",
     "sqlalchemy": "studio",
 }
 

@@ -52,19 +52,8 @@ def studio(
     log_json()
     start_tracing("studio")
     datasets.mkdir(parents=True, exist_ok=True)
-    with open_labels(labels) as store:
+    with LabelStore(labels) as store:
         asyncio.run(_serve(Datasets(datasets), store, host, port, metrics_port))
-
-
-def open_labels(url: str) -> LabelStore:
-    """The labels; the folder of a file that is not there yet is made.
-
-    Raises:
-        UsageError: The URL is no database that labels can be in.
-    """
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return LabelStore(url)
 
 
 async def _serve(
@@ -73,7 +62,10 @@ async def _serve(
     registry = CollectorRegistry()
     async with Faceloom.connect() as faceloom, PipelineClient() as pipeline:
         app = studio_app(datasets, labels, faceloom, pipeline, StudioMetrics(registry))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_SECONDS)
+        # What nobody waits for any more is not computed: a stroke overtakes the one before.
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_GRACE_SECONDS, handler_cancellation=True
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()

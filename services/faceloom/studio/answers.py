@@ -48,6 +48,7 @@ def answering(metrics: StudioMetrics) -> Middleware:
         route = resource.canonical if resource else "unknown"
         metrics.answered(route, request.method, response.status, time.monotonic() - started)
         response.headers.update(_HEADERS)
+        response.headers.setdefault("Cache-Control", "no-cache")
         response.headers[REQUEST_ID] = current_request_id()
         return response
 

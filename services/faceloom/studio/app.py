@@ -65,6 +65,6 @@ async def _alive(request: web.Request) -> web.StreamResponse:
 
 def _page(file: Path) -> Handler:
     async def show(request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(file, headers={"Cache-Control": "no-cache"})
+        return web.FileResponse(file)
 
     return show

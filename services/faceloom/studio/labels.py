@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from faceloom.runtime.errors import Unavailable, UsageError
 
-_LOCKED_SECONDS = 10
+# Seconds to wait for a file that somebody else writes, or for a server.
+_PATIENCE = {"sqlite": {"timeout": 10}, "postgresql": {"connect_timeout": 10}}
 
 _METADATA = sa.MetaData()
 _LABELS = sa.Table(
@@ -72,24 +74,15 @@ class LabelStore:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            where = sa.make_url(url)
-        except ArgumentError:
-            raise UsageError(
-                f"{url!r} is no database; give sqlite:///FILE or postgresql://..."
-            ) from None
+        where = _place(url)
         kind = where.get_backend_name()
-        if kind not in _INSERTS:
-            raise UsageError(f"labels live in sqlite or postgresql, not in {kind}")
         self._insert = _INSERTS[kind]
-        options: dict[str, Any] = {"timeout": _LOCKED_SECONDS}
-        if kind == "postgresql":
-            where = where.set(drivername="postgresql+psycopg")
-            options = {"connect_timeout": _LOCKED_SECONDS}
-        self._engine = sa.create_engine(where, connect_args=options, pool_pre_ping=True)
         try:
+            if kind == "sqlite":
+                Path(where.database or "").parent.mkdir(parents=True, exist_ok=True)
+            self._engine = sa.create_engine(where, connect_args=_PATIENCE[kind], pool_pre_ping=True)
             _METADATA.create_all(self._engine)
-        except (DBAPIError, NoSuchModuleError) as error:
+        except (OSError, SQLAlchemyError) as error:
             shown = where.render_as_string(hide_password=True)
             raise UsageError(f"cannot use {shown} for labels: {_first_line(error)}") from None
 
@@ -144,6 +137,24 @@ class LabelStore:
                 yield connection
         except DBAPIError as error:
             raise Unavailable(f"the labels' database: {_first_line(error)}") from None
+
+
+def _place(url: str) -> sa.URL:
+    """The database that a URL names. What it says is not repeated: there may be a password in it."""
+    try:
+        where = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise UsageError(
+            "labels live in sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        ) from None
+    kind = where.get_backend_name()
+    if kind not in _INSERTS:
+        raise UsageError(f"labels live in sqlite or postgresql, not in {kind}")
+    if kind == "postgresql":
+        return where.set(drivername="postgresql+psycopg")
+    if where.database in (None, "", ":memory:"):
+        raise UsageError("labels in memory would be lost: give sqlite:///FILE")
+    return where
 
 
 def _verdicts(
