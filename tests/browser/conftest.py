@@ -1,5 +1,6 @@
 """A browser before the studio, the studio before the real stack, and a dataset that was built through it."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +8,16 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from tests.pipeline.fake_services import FakeServices
 from tests.stacks import RunningStack
 from tests.studio.process import running_studio
 from tests.torchserve.test_builds import finish, start_build
 
+from faceloom.pipeline.run import Options, run_build
+from faceloom.pipeline.spec import BuildSpec
+
 CANDIDATES = 128
+MANY = 400
 # What a browser says of every answer that is an error; pages tell people.
 _REFUSED = "Failed to load resource"
 
@@ -22,7 +28,7 @@ class Studio:
 
     Args:
         url: Where.
-        root: Its datasets; `faces` is one.
+        root: Its datasets: `faces`, of the real models, and `many`, of none.
         labels: The URL of its labels.
     """
 
@@ -34,6 +40,10 @@ class Studio:
 @pytest.fixture(scope="session")
 def studio(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
+    many = run_build(
+        BuildSpec(MANY), folder / "out" / "many", FakeServices().client(), Options(), lambda _: None
+    )
+    asyncio.run(many)
     finish(start_build(folder / "out" / "faces", stack, "--candidates", str(CANDIDATES)))
     labels = f"sqlite:///{folder / 'labels.db'}"
     with running_studio(folder / "out", labels, stack.port_offset) as (_, url):

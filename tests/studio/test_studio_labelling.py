@@ -11,8 +11,10 @@ from faceloom.quality.choices import PARTS, part_of, read_choices
 from faceloom.store.profile import model_folder
 
 
-async def following(studio: Studio, person: str, count: int = 12) -> dict[str, Any]:
-    query = {"dataset": "faces", "person": person, "count": str(count)}
+async def following(
+    studio: Studio, person: str, count: int = 12, offset: int = 0
+) -> dict[str, Any]:
+    query = {"dataset": "faces", "person": person, "count": f"{count}", "offset": f"{offset}"}
     async with studio.http.get("/api/labels/next", params=query) as found:
         assert found.status == 200
         answer: dict[str, Any] = await found.json()
@@ -51,6 +53,15 @@ async def test_what_was_judged_is_not_asked_again(studio: Studio) -> None:
     assert after["faces"][0] == second
     assert after["done"] == 1
     assert (await following(studio, "Bob"))["faces"][0] == first
+
+
+async def test_what_was_skipped_is_asked_another_time(studio: Studio) -> None:
+    one, two, three, four = (await following(studio, "Ann", 4))["faces"]
+    await judge(studio, two, "keep")
+
+    assert (await following(studio, "Ann", 2, offset=1))["faces"] == [three, four]
+    assert (await following(studio, "Ann", 2))["faces"] == [one, three]
+    assert (await following(studio, "Ann", 2, offset=CANDIDATES))["faces"] == []
 
 
 async def test_a_judgement_taken_back_is_asked_again(studio: Studio) -> None:

@@ -64,7 +64,7 @@ class Dataset:
             raise NotFound(f"{self.name} has no {kind} of {identity!r}")
         path = self.folder / str(self.accepted[identity][PICTURES[kind]])
         # Datasets come from elsewhere, too.
-        if not path.resolve().is_relative_to(self.folder):
+        if not path.resolve().is_relative_to(self.folder.resolve()):
             raise NotFound(f"{self.name}: the {kind} of {identity} lies outside of the dataset")
         return path
 

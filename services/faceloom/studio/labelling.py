@@ -23,6 +23,8 @@ class _Whose(BaseModel):
 
 class _Next(_Whose):
     count: Annotated[int, Field(ge=1, le=100)] = 12
+    # How many of those that are left have been skipped.
+    offset: Annotated[int, Field(ge=0)] = 0
 
 
 class _Face(_Whose):
@@ -68,7 +70,11 @@ class Labelling:
         )
         left = [identity for identity in shuffled if identity not in done]
         return web.json_response(
-            {"faces": left[: asked.count], "done": len(done), "total": len(shuffled)}
+            {
+                "faces": left[asked.offset :][: asked.count],
+                "done": len(done),
+                "total": len(shuffled),
+            }
         )
 
     async def put(self, request: web.Request) -> web.Response:

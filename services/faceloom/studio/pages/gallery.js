@@ -6,6 +6,12 @@ const PAGE = 60;
 const at = (id) => document.getElementById(id);
 let shown = { dataset: "", faces: [], total: 0 };
 let current = 0;
+const scrolled = new IntersectionObserver(
+  ([end]) => {
+    if (end.isIntersecting && shown.faces.length < shown.total) trying(more);
+  },
+  { rootMargin: "400px" },
+);
 
 const kind = () => document.querySelector("input[name=kind]:checked").value;
 
@@ -25,6 +31,9 @@ async function more() {
   at("faces").append(...page.faces.map((face, index) => tile(face, faces.length + index)));
   shown.faces = [...faces, ...page.faces];
   at("end").textContent = `${shown.faces.length} of ${page.total}`;
+  // Observed anew, the end is reported also if it has stayed in view.
+  scrolled.unobserve(at("end"));
+  scrolled.observe(at("end"));
 }
 
 function tile(face, index) {
@@ -61,7 +70,4 @@ at("one").addEventListener("keydown", ({ key }) => {
 at("kind").addEventListener("change", () => {
   for (const image of document.querySelectorAll("#faces img")) image.src = picture(shown.dataset, image.dataset.id, kind());
 });
-new IntersectionObserver(([end]) => {
-  if (end.isIntersecting && shown.faces.length && shown.faces.length < shown.total) trying(more);
-}, { rootMargin: "400px" }).observe(at("end"));
 trying(() => chooseDataset(at("dataset"), show));

@@ -1,12 +1,14 @@
 // One face at a time: keep or reject, by key or by button. The next faces are fetched ahead.
 
-import { call, chooseDataset, picture, trying } from "./api.js";
+import { call, chooseDataset, picture, tell, trying } from "./api.js";
 
 const AHEAD = 12;
 const at = (id) => document.getElementById(id);
 let dataset = "";
 let waiting = [];
 let history = [];
+// Everybody goes through the same order, so those that were skipped are the first that are left.
+let skipped = 0;
 let busy = false;
 
 const person = () => at("person").value.trim();
@@ -14,6 +16,7 @@ const person = () => at("person").value.trim();
 async function begin() {
   waiting = [];
   history = [];
+  skipped = 0;
   at("question").hidden = true;
   at("export").href = `api/labels.jsonl?${new URLSearchParams({ dataset })}`;
   await sum();
@@ -22,27 +25,41 @@ async function begin() {
 }
 
 async function ask() {
-  const next = await call("GET", "labels/next", { query: { dataset, person: person(), count: AHEAD } });
+  const query = { dataset, person: person(), count: AHEAD, offset: skipped };
+  const next = await call("GET", "labels/next", { query });
   waiting = next.faces;
   at("progress").max = next.total;
   at("progress").value = next.done;
-  show();
-  for (const id of waiting) new Image().src = picture(dataset, id);
+  for (const id of waiting.slice(1)) new Image().src = picture(dataset, id);
+  await show();
 }
 
-function show() {
+/** Returns when the first of those that wait is to be seen. */
+async function show() {
   const { value, max } = at("progress");
-  at("done").textContent = waiting.length ? `${value} of ${max} judged by you` : `You have judged all ${max}.`;
+  at("done").textContent = `${value} of ${max} judged by you`;
+  if (!waiting.length) at("done").textContent += "; there are no others.";
   at("question").hidden = false;
-  for (const id of ["face", "keep", "reject"]) at(id).hidden = !waiting.length;
+  for (const id of ["face", "keep", "reject", "skip"]) at(id).hidden = !waiting.length;
   at("back").disabled = !history.length;
-  if (waiting.length) at("face").src = picture(dataset, waiting[0]);
+  at("keep").disabled = at("reject").disabled = true;
+  if (!waiting.length) return;
+  const image = at("face");
+  image.src = picture(dataset, waiting[0]);
+  try {
+    await image.decode();
+  } catch {
+    const answer = await fetch(image.src);
+    throw new Error(answer.ok ? "This is no picture." : (await answer.json()).error);
+  }
+  at("keep").disabled = at("reject").disabled = false;
 }
 
 // A key counts once the face is there that it is about.
 async function alone(work) {
   if (busy) return;
   busy = true;
+  tell("");
   const done = await trying(work);
   busy = false;
   if (done) trying(sum);
@@ -50,15 +67,26 @@ async function alone(work) {
 
 const judge = (label) =>
   alone(async () => {
-    if (!waiting.length || !person()) return;
+    if (at("keep").disabled || !person()) return;
     const [id] = waiting;
     await call("PUT", "labels", { json: { dataset, id, person: person(), label } });
-    waiting.shift();
     history.push(id);
     at("progress").value += 1;
-    if (waiting.length) show();
-    else await ask();
+    await advance();
   });
+
+const skip = () =>
+  alone(async () => {
+    if (!waiting.length) return;
+    skipped += 1;
+    await advance();
+  });
+
+async function advance() {
+  waiting.shift();
+  if (waiting.length) await show();
+  else await ask();
+}
 
 const takeBack = () =>
   alone(async () => {
@@ -68,7 +96,7 @@ const takeBack = () =>
     history.pop();
     waiting.unshift(id);
     at("progress").value -= 1;
-    show();
+    await show();
   });
 
 async function sum() {
@@ -82,11 +110,13 @@ async function sum() {
 
 at("keep").addEventListener("click", () => judge("keep"));
 at("reject").addEventListener("click", () => judge("reject"));
+at("skip").addEventListener("click", skip);
 at("back").addEventListener("click", takeBack);
 document.addEventListener("keydown", ({ key, target, repeat, ctrlKey, metaKey, altKey }) => {
   if (repeat || ctrlKey || metaKey || altKey || target.matches("input, select")) return;
   if (key === "k" || key === "ArrowRight") judge("keep");
   if (key === "r" || key === "ArrowLeft") judge("reject");
+  if (key === "n" || key === "ArrowDown") skip();
   if (key === "u" || key === "Backspace") takeBack();
 });
 at("person").value = localStorage.getItem("person") ?? "";
