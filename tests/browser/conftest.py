@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.pipeline.fake_services import FakeServices
 from tests.stacks import RunningStack
 from tests.studio.process import running_studio
@@ -20,6 +20,9 @@ CANDIDATES = 128
 MANY = 400
 # What a browser says of every answer that is an error; pages tell people.
 _REFUSED = "Failed to load resource"
+
+# Of what a page asks of the services, on a machine that has much else to do.
+expect.set_options(timeout=60_000)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.monitoring.collector import Collector, Span, collecting
+from tests.studio.process import running_studio
 
 pytestmark = pytest.mark.torchserve
 
@@ -105,6 +107,29 @@ def test_a_call_is_one_trace_from_the_command_to_the_network(
             above = by_id[span.parent]
             assert above.start_time_unix_nano <= span.proto.start_time_unix_nano
             assert span.proto.end_time_unix_nano <= above.end_time_unix_nano
+
+
+def test_a_drawing_is_one_trace_from_the_page_to_the_network(
+    traced: Traced, spans: list[Span], tmp_path: Path
+) -> None:
+    labels = f"sqlite:///{tmp_path / 'labels.db'}"
+    with running_studio(tmp_path, labels, traced.stack.port_offset) as (_, studio):
+        path = f"{studio}/api/translate?task=sketch&size=64"
+        with urllib.request.urlopen(path, bytes([255, 0]) * (64 * 32), timeout=30) as answer:
+            assert answer.status == 200
+        traced.when(lambda now: len(now) >= 8)
+
+    rpc = "faceloom.translator.v1.TranslatorService/Translate"
+    [page] = [span for span in spans if not span.parent]
+    inside = tree(spans, page.trace)
+    assert inside["", ""] == [("faceloom-studio", "POST /api/translate")]
+    assert inside["faceloom-studio", "POST /api/translate"] == [("faceloom-studio", rpc)]
+    assert inside["faceloom-studio", rpc] == [("faceloom-translator", rpc)]
+    assert page.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/api/translate",
+        "http.response.status_code": 200,
+    }
 
 
 def test_a_refusal_is_the_callers_error_and_the_log_knows_its_trace(

@@ -126,6 +126,30 @@ def end_answer(span: trace.Span, code: grpc.StatusCode) -> None:
     span.end()
 
 
+@contextmanager
+def answering_http(method: str, route: str, headers: Mapping[str, str]) -> Iterator[trace.Span]:
+    """What is done inside answers an HTTP request; set the status with `end_http`.
+
+    Args:
+        method: Of the request.
+        route: What it asks for, without the values of parameters.
+        headers: What came with it.
+    """
+    parent = _PROPAGATOR.extract(headers, context.Context())
+    attributes = {"http.request.method": method, "http.route": route}
+    with TRACER.start_as_current_span(
+        f"{method} {route}", parent, trace.SpanKind.SERVER, attributes
+    ) as span:
+        yield span
+
+
+def end_http(span: trace.Span, status: int) -> None:
+    """The request was answered with that status."""
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_status(trace.StatusCode.ERROR)
+
+
 def begin_inside(name: str) -> trace.Span:
     """A span in the one that is being worked in here; outside of one, nothing is recorded."""
     if trace.get_current_span().get_span_context().is_valid:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from faceloom.runtime.errors import FaceloomError, ServiceError, UsageError
 from faceloom.runtime.request_id import REQUEST_ID, current_request_id, take_request_id
+from faceloom.runtime.tracing import answering_http, end_http
 from faceloom.studio.metrics import StudioMetrics
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,11 @@ def answering(metrics: StudioMetrics) -> Middleware:
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         take_request_id({REQUEST_ID: request.headers.get(REQUEST_ID, "")})
         started = time.monotonic()
-        response = await _answer(request, handler)
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "unknown"
+        with answering_http(request.method, route, request.headers) as span:
+            response = await _answer(request, handler)
+            end_http(span, response.status)
         metrics.answered(route, request.method, response.status, time.monotonic() - started)
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-cache")
