@@ -23,6 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cluster: starts a real Kubernetes cluster")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fast ones first, so that failures are known early; then those with TorchServe, then a cluster."""
+    slow = ("cluster", "torchserve")
+    items.sort(key=lambda item: [item.get_closest_marker(one) is not None for one in slow])
+
+
 @pytest.fixture(scope="session")
 def handler_of() -> Iterator[Callable[[str], AnyHandler]]:
     """The handler of a service with its shipped model, loaded once."""
