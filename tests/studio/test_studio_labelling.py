@@ -122,6 +122,7 @@ async def test_the_label_file_is_what_the_training_reads(studio: Studio, tmp_pat
         ({"dataset": "none"}, 404, "there is no finished dataset 'none'"),
         ({"label": "maybe"}, 400, "label: Input should be 'keep' or 'reject'"),
         ({"person": "  "}, 400, "person: String should have at least 1 character"),
+        ({"person": "A\0nn"}, 400, "person: String should match pattern"),
         ({"person": "x" * 65}, 400, "person: String should have at most 64 characters"),
     ],
 )

@@ -13,7 +13,13 @@ from faceloom.studio.datasets import Dataset, Datasets
 from faceloom.studio.labels import Label, LabelStore, Verdicts
 from faceloom.studio.metrics import StudioMetrics
 
-Person = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+# Without control characters, which databases and terminals take amiss.
+Person = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
+]
 
 
 class _Whose(BaseModel):
