@@ -176,6 +176,34 @@ def test_a_layout_is_painted_in_classes(studio: Studio, page: Page) -> None:
     assert not (board(page) == (255, 51, 153)).all(axis=-1)[hat].any()
 
 
+def test_a_picture_of_ones_own_is_drawn_on(studio: Studio, page: Page, tmp_path: Path) -> None:
+    """A wide one stays whole, on white paper."""
+    wide, text = tmp_path / "wide.png", tmp_path / "text.png"
+    Image.new("RGB", (64, 32), (10, 20, 30)).save(wide)
+    text.write_text("no picture")
+    page.goto(f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}")
+    translated(page, 6)
+    page.set_input_files("#open", wide)
+    until(page, "document.getElementById('faces').classList.contains('stale')")
+    opened = board(page)
+    assert (opened[:60] == 255).all() and (opened[-60:] == 255).all()
+    assert (opened[70:-70] == (10, 20, 30)).all()
+
+    page.set_input_files("#open", text)
+    expect(page.locator("#message")).to_have_text("This is no picture.")
+    assert (board(page) == opened).all()
+
+
+def test_an_empty_sheet_is_no_face(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}")
+    before = translated(page, 6)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#message")).not_to_be_empty()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#message")).to_be_empty()
+    assert all((one == other).all() for one, other in zip(before, translated(page, 6), strict=True))
+
+
 def test_other_styles_keep_the_drawing(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.url}/draw?task=sketch&dataset=faces&id={rows(studio)[0]['id']}")
     before, drawn = translated(page, 6), board(page)

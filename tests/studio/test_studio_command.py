@@ -34,11 +34,12 @@ def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
     assert database.is_file()
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [("--port",), ("--port", "0", "--metrics-port")])
+def test_a_port_that_is_taken(option: tuple[str, ...], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", "faceloom.cli.main", "studio", "--port", str(port)],
+            [sys.executable, "-m", "faceloom.cli.main", "studio", *option, str(port)],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -105,12 +106,24 @@ def test_labels_are_exported(built: Path, labelled: str, tmp_path: Path) -> None
     assert json.loads(out.read_text()) == {"id": second["id"], "label": "keep"}
 
 
+def test_a_place_that_cannot_be_written(built: Path, labelled: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "labels.jsonl"
+    command = ("label", "export", "--dataset", built, "--labels", labelled, "--out", out)
+    done = faceloom(*command, store=model_store())
+
+    assert done.code == 1
+    assert done.err.startswith(f"faceloom: cannot write {out}: ")
+    assert done.err.count("\n") == 1
+
+
 def test_nothing_to_export(built: Path, tmp_path: Path) -> None:
     command = ("label", "export", "--labels", f"sqlite:///{tmp_path / 'none.db'}")
     unlabelled = faceloom(*command, "--dataset", built, store=model_store())
+    nowhere = faceloom(*command, "--dataset", tmp_path / "none", store=model_store())
     elsewhere = faceloom(*command, "--dataset", tmp_path, store=model_store())
 
-    assert (unlabelled.code, elsewhere.code) == (1, 2)
+    assert (unlabelled.code, nowhere.code, elsewhere.code) == (1, 2, 2)
     assert unlabelled.err.startswith("faceloom: nobody has labelled faces of ")
     assert elsewhere.err.startswith(f"faceloom: {tmp_path} is not a finished dataset; ")
     assert not os.path.exists("labels.jsonl")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from faceloom.cli.files import write_file
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl
 from faceloom.pipeline.storage.output import local_dataset
@@ -63,10 +64,9 @@ def export(
     found = _verdicts(dataset, labels)
     if not found.decided:
         raise FaceloomError(
-            f"nobody has labelled faces of {dataset}; `faceloom studio` is the place"
+            f"nobody has labelled faces of {dataset}; `faceloom studio` is the place, or --labels is another"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(label_file(found))
+    write_file(out, label_file(found).encode())
     result = {
         "labels": len(found.decided),
         "keep": found.count(Label.KEEP),

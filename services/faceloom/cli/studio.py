@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +53,6 @@ def studio(
     """
     log_json()
     start_tracing("studio")
-    datasets.mkdir(parents=True, exist_ok=True)
     with LabelStore(labels) as store:
         asyncio.run(_serve(Datasets(datasets), store, host, port, metrics_port))
 
@@ -68,17 +69,27 @@ async def _serve(
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
+            with _listening(host, port):
+                await web.TCPSite(runner, host, port).start()
+            if metrics_port is not None:
+                with _listening(host, metrics_port):
+                    start_http_server(metrics_port, host, registry)
+            [address] = runner.addresses
+            typer.echo(f"http://{address[0]}:{address[1]}")
+            await until_stopped()
+        finally:
             await runner.cleanup()
-            cause = os.strerror(error.errno or 0)
-            raise FaceloomError(f"cannot listen on {host}:{port}: {cause}") from None
-        if metrics_port is not None:
-            start_http_server(metrics_port, host, registry)
-        [address] = runner.addresses
-        typer.echo(f"http://{address[0]}:{address[1]}")
-        await until_stopped()
-        await runner.cleanup()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    """Says in one line why a port cannot be had."""
+    try:
+        yield
+    except OSError as error:
+        # Not the error's own words: asyncio and the system differ in them.
+        cause = os.strerror(error.errno) if error.errno else str(error)
+        raise FaceloomError(f"cannot listen on {host}:{port}: {cause}") from None
 
 
 def register(app: typer.Typer) -> None:

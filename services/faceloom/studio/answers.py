@@ -2,12 +2,11 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import grpc
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from faceloom.runtime.errors import FaceloomError, ServiceError, UsageError
@@ -33,8 +32,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _SAFE = {"GET", "HEAD"}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def answering(metrics: StudioMetrics) -> Middleware:

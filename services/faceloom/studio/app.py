@@ -7,10 +7,11 @@ from datasets on a volume and from the labels' database.
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from faceloom.client import Faceloom
 from faceloom.pipeline.client import PipelineClient
-from faceloom.studio.answers import Handler, answering
+from faceloom.studio.answers import answering
 from faceloom.studio.datasets import Datasets
 from faceloom.studio.drawing import MAX_SIDE, Drawing
 from faceloom.studio.gallery import Gallery

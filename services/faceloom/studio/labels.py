@@ -30,6 +30,7 @@ _LABELS = sa.Table(
     sa.Column("face", sa.String(16), primary_key=True),
     sa.Column("person", sa.String(64), primary_key=True),
     sa.Column("label", sa.String(6), nullable=False),
+    # For whoever looks at the table; afterwards it cannot be found out.
     sa.Column("time", sa.DateTime(timezone=True), nullable=False),
 )
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

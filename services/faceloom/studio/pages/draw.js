@@ -183,8 +183,11 @@ at("clear").addEventListener("click", () => changed(() => board().clear()));
 at("another").addEventListener("click", () => trying(startFromAFace));
 at("open").addEventListener("change", ({ target }) => {
   const [file] = target.files;
+  if (!file) return;
+  const source = URL.createObjectURL(file);
+  // The same file may be opened again.
   target.value = "";
-  if (file) trying(() => load(URL.createObjectURL(file)));
+  trying(() => load(source).finally(() => URL.revokeObjectURL(source)));
 });
 at("save").addEventListener("click", () => {
   const link = document.createElement("a");
