@@ -141,6 +141,16 @@ class Cluster:
         self.kubectl("set", "env", "deployment/pipeline", setting)
         self.kubectl("rollout", "status", "deployment/pipeline", "--timeout=120s")
 
+    def shown(self) -> str:
+        """What runs, what happened, and what the pipeline service said."""
+        looks = (
+            ("get", "pods,jobs", "--output=wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("logs", "deploy/pipeline", "--tail=100"),
+            ("logs", "deploy/pipeline", "--tail=100", "--previous"),
+        )
+        return "\n".join(f"$ kubectl {' '.join(look)}\n{self._look(*look)}" for look in looks)
+
     def start_inside(self, module: str, *arguments: str) -> "subprocess.Popen[str]":
         """A Python module of this machine in the cluster's network, with the cluster's names."""
         return subprocess.Popen(
@@ -151,6 +161,10 @@ class Cluster:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def _look(self, *arguments: str) -> str:
+        done = self.try_kubectl(*arguments)
+        return done.stdout[-20_000:] + done.stderr
 
     def _run(self, *command: str | Path, cwd: Path | None = None) -> None:
         done = self._done(*command, cwd=cwd)

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.timeout(_SECONDS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
+    """A test that fails shows what an operator would look at; the cluster is gone afterwards."""
+    report = yield
+    if report.failed and "cluster" in getattr(item, "funcargs", {}):
+        report.sections.append(("the cluster", item.funcargs["cluster"].shown()))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,11 @@ async def serve() -> AsyncIterator[Serve]:
         engine: FakeEngine,
         metrics_port: int | None = None,
         engine_metrics: Collector | None = None,
+        port: int = 0,
         **facts: Any,
     ) -> Front:
         service = fake_service(**facts)
-        front = Front(service, engine, "127.0.0.1:0", metrics_port, engine_metrics)
+        front = Front(service, engine, f"127.0.0.1:{port}", metrics_port, engine_metrics)
         await front.start()
         fronts.append((front, engine))
         return front

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.contract.fronts import Serve, free_port
 from tests.fakes import FakeEngine
+from tests.name_server import name_server
 
 from faceloom.runtime.channel import ChannelCaller
 from faceloom.runtime.errors import (
@@ -85,6 +86,26 @@ async def test_the_client_says_when_nobody_listens() -> None:
         await caller.call("generator", "Generate", b"r", 30)
 
     await caller.close()
+
+
+@pytest.mark.parametrize("away", ["name", "front"])
+async def test_a_client_finds_a_service_that_was_away_as_soon_as_it_is_there(
+    away: str, serve: Serve
+) -> None:
+    """gRPC itself would look again after a while that doubles, up to two minutes."""
+    async with name_server() as names:
+        names.knows = away != "name"
+        port = free_port()
+        caller = ChannelCaller({"generator": f"dns://127.0.0.1:{names.port}/faces.test:{port}"})
+        for _ in range(6):
+            with pytest.raises(Unavailable):
+                await caller.call("generator", "Generate", b"r", 30)
+        await serve(FakeEngine(), port=port)
+        names.knows = True
+
+        assert await caller.call("generator", "Generate", b"r", 30) == b"echo:r"
+
+        await caller.close()
 
 
 async def test_clients_do_not_share_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Builds as Jobs, over the pipeline service's API. The API server is a small one; workers are processes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.verify import verify
-from faceloom.runtime.errors import Internal
+from faceloom.runtime.errors import FailedPrecondition, Internal
 
 NEW, OLD = (1, 33), (1, 20)
 SPEC: dict[str, Any] = {"spec": {"candidates": 400}, "shards": 4}
@@ -128,17 +129,39 @@ async def test_what_workers_did_that_are_gone_is_told_as_if_it_was_done_here(
 
 
 async def test_a_service_that_is_restarted_finds_its_job(setup: Setup, tmp_path: Path) -> None:
+    """Also while the models are away."""
+    back = asyncio.Event()
+
+    async def away(service: str, calls: int) -> None:
+        await back.wait()
+
     with FakeCluster() as cluster:
         async with setup.serving(cluster) as stub:
             made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
             await until(stub, made.id, committed(1))
         assert len(cluster.jobs) == 1
-        async with setup.serving(cluster) as stub:
+        async with setup.serving(cluster, FakeServices(gate=away)) as stub:
+            await until(stub, made.id, committed(4))
+            back.set()
             done = await ended(stub, made.id)
         assert cluster.requests["POST jobs"] == 2
     assert done.state == pb.BUILD_STATE_SUCCEEDED
     local = await run_build(BuildSpec(candidates=400), tmp_path / "local", FakeServices().client())
     assert done.dataset_digest == local.summary.dataset_digest
+
+
+async def test_no_job_is_left_of_a_build_that_ends_otherwise(setup: Setup) -> None:
+    def gone(service: str, seeds: set[int]) -> None:
+        raise FailedPrecondition("the model was unloaded", reason="GONE")
+
+    with FakeCluster() as cluster:
+        async with setup.serving(cluster) as stub:
+            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
+            await until(stub, made.id, committed(1))
+        async with setup.serving(cluster, FakeServices(fault=gone)) as stub:
+            done = await ended(stub, made.id)
+        assert (done.state, done.error) == (pb.BUILD_STATE_FAILED, "the model was unloaded")
+        assert not cluster.jobs
 
 
 async def test_cancel_ends_workers_and_keeps_what_is_committed(setup: Setup) -> None:

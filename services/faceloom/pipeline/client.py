@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
-import grpc
 from google.protobuf.message import Message
 
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
-from faceloom.runtime.channel import CHANNEL_OPTIONS, Targets, from_rpc_error
+from faceloom.runtime.channel import LastingChannel, Targets
 from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
 from faceloom.runtime.tracing import calling
 
@@ -25,9 +24,7 @@ class PipelineClient:
     """
 
     def __init__(self, target: str | None = None) -> None:
-        self._target = target or Targets().of("pipeline")
-        self._channel = grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
-        self._stub: Any = pipeline_pb2_grpc.PipelineServiceStub(self._channel)
+        self._channel = LastingChannel("pipeline", target or Targets().of("pipeline"))
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,11 +61,10 @@ class PipelineClient:
         Raises:
             ServiceError: The service is gone; the build goes on when it is back.
         """
-        try:
-            async for answer in self._stub.WatchBuild(pb.WatchBuildRequest(id=build_id)):
+        with self._channel.calling() as channel:
+            stub: Any = pipeline_pb2_grpc.PipelineServiceStub(channel)
+            async for answer in stub.WatchBuild(pb.WatchBuildRequest(id=build_id)):
                 yield answer.build
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "pipeline", self._target) from None
 
     async def cancel(self, build_id: str) -> None:
         """Asks a build to stop.
@@ -79,10 +75,11 @@ class PipelineClient:
         await self._call("CancelBuild", pb.CancelBuildRequest(id=build_id))
 
     async def _call(self, method: str, request: Message) -> Any:
-        with carrying_request_id() as request_id, calling(_SERVICE, method) as carried:
+        with (
+            carrying_request_id() as request_id,
+            calling(_SERVICE, method) as carried,
+            self._channel.calling() as channel,
+        ):
+            rpc = getattr(pipeline_pb2_grpc.PipelineServiceStub(channel), method)
             metadata = [(REQUEST_ID, request_id), *carried.items()]
-            try:
-                rpc = getattr(self._stub, method)
-                return await rpc(request, timeout=_SECONDS, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error, "pipeline", self._target) from None
+            return await rpc(request, timeout=_SECONDS, metadata=metadata)

@@ -1,8 +1,9 @@
-"""gRPC channels as Faceloom opens them: one size limit, retries that are safe, keepalive."""
+"""gRPC channels as Faceloom opens them: one size limit, retries that are safe, keepalive, and no grudges."""
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import grpc
@@ -16,6 +17,8 @@ from faceloom.runtime.service import MAX_MESSAGE_BYTES, service, services
 from faceloom.runtime.tracing import calling
 
 PIPELINE_PORT = 50050
+
+_UNREACHABLE = "UNREACHABLE"
 
 # Only UNAVAILABLE is repeated without a thought: nothing was computed. An overloaded service says itself
 # when to come back, and the caller decides.
@@ -65,28 +68,71 @@ class Targets(BaseSettings):
         return self.targets.get(name, f"{self.host}:{port + self.port_offset}")
 
 
+class LastingChannel:
+    """A channel to one service, as good after a day without that service as it was before.
+
+    While a name has no address or an address does not answer, gRPC tries ever less often, every two minutes
+    in the end, and refuses calls in between. So a channel that found nobody is left for a new one.
+
+    Args:
+        service: What errors call it.
+        target: Where it is, as gRPC has it.
+    """
+
+    def __init__(self, service: str, target: str) -> None:
+        self._service = service
+        self._target = target
+        self._channel = self._open()
+
+    @contextmanager
+    def calling(self) -> Iterator[grpc.aio.Channel]:
+        """The channel for one call; what gRPC raises becomes an error of the tree.
+
+        Raises:
+            ServiceError: The service refused, or is not there.
+        """
+        channel = self._channel
+        try:
+            yield channel
+        except grpc.aio.AioRpcError as error:
+            raise self._told(error, channel) from None
+
+    async def close(self) -> None:
+        """Ends calls that are on their way."""
+        await self._channel.close()
+
+    def _open(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
+
+    def _told(self, error: grpc.aio.AioRpcError, channel: grpc.aio.Channel) -> ServiceError:
+        told = from_rpc_error(error, self._service, self._target)
+        if told.reason == _UNREACHABLE and channel is self._channel:
+            # The old one closes itself when the last call that holds it has ended.
+            self._channel = self._open()
+        return told
+
+
 class ChannelCaller:
     """Calls services over gRPC; a channel is opened on first use and kept."""
 
     def __init__(self, targets: Mapping[str, str] | None = None) -> None:
         self._targets = Targets()
         self._targets.targets.update(targets or {})
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[str, LastingChannel] = {}
 
     async def call(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
         """See `faceloom.client.Caller`."""
         if service not in self._channels:
-            target = self._targets.of(service)
-            self._channels[service] = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+            self._channels[service] = LastingChannel(service, self._targets.of(service))
         name = services()[service].service
-        rpc: Any = self._channels[service].unary_unary(f"/{name}/{method}")
-        with carrying_request_id() as request_id, calling(name, method) as carried:
+        with (
+            carrying_request_id() as request_id,
+            calling(name, method) as carried,
+            self._channels[service].calling() as channel,
+        ):
+            rpc: Any = channel.unary_unary(f"/{name}/{method}")
             metadata = [(REQUEST_ID, request_id), *carried.items()]
-            try:
-                answer = await rpc(request, timeout=timeout, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error, service, self._targets.of(service)) from None
-        return cast(bytes, answer)
+            return cast(bytes, await rpc(request, timeout=timeout, metadata=metadata))
 
     async def close(self) -> None:
         """Closes the channels."""
@@ -101,7 +147,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, target: str) -> Se
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(
             f"the {service} service does not answer at {target}; `faceloom up` starts it here",
-            reason="UNREACHABLE",
+            reason=_UNREACHABLE,
         )
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC's own limit; a front's refusals carry a status.

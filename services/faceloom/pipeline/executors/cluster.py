@@ -65,10 +65,10 @@ class Cluster:
         return made
 
     async def job(self, name: str) -> Object | None:
-        """The Job of that name."""
+        """The Job of that name, unless it is being deleted."""
         read = self._batch.read_namespaced_job
         found: Object | None = await self._call("read Jobs", read, name, self._namespace)
-        return found
+        return found if found and "deletionTimestamp" not in found["metadata"] else None
 
     async def delete_job(self, name: str) -> None:
         """Removes a Job, if it is there; its pods are told to stop."""

@@ -102,7 +102,7 @@ class Following:
         while True:
             made = await self._cluster.create_job(manifest)
             job = made or await self._cluster.job(self._name)
-            if job is not None and not job["metadata"].get("deletionTimestamp"):
+            if job is not None:
                 log.info("job", extra={"job": self._name, "new": made is not None})
                 if ignored := sorted(manifest["spec"].keys() - job["spec"].keys()):
                     self.notes += (f"the API server does not know {', '.join(ignored)} of Jobs",)
@@ -111,7 +111,7 @@ class Following:
 
     async def _read(self) -> Object:
         job = await self._cluster.job(self._name)
-        if job is None or job["metadata"].get("deletionTimestamp"):
+        if job is None:
             raise FailedPrecondition(
                 f"somebody deleted the Job {self._name}; the same request takes the build up again",
                 reason="JOB_DELETED",

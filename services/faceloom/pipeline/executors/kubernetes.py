@@ -53,6 +53,7 @@ class KubernetesExecutor:
         try:
             return await self._run(order, on_progress)
         except FaceloomError as error:
+            await self._let_go(order)
             await self._announce(order, str(error))
             raise
 
@@ -71,11 +72,7 @@ class KubernetesExecutor:
         plan = await self._plan(order, storage)
         following = Following(self.settings, self.cluster, order, storage, plan, on_progress)
         if order.retry_failed or len(await to_end(storage.committed)) < plan.shards:
-            try:
-                await following.to_end()
-            except FaceloomError:
-                await self._let_go(order)
-                raise
+            await following.to_end()
         result = await self._put_together(order, following.finalizing)
         await self._let_go(order)
         progress = replace(
@@ -99,7 +96,7 @@ class KubernetesExecutor:
                 await asyncio.sleep(self.settings.poll_seconds)
 
     async def _let_go(self, order: Order) -> None:
-        """Deletes a Job whose end is known. If that fails, its time to live does it."""
+        """Deletes the Job of a build that ended. If that fails, its time to live does it."""
         try:
             await self.withdraw(order)
         except FaceloomError as error:
@@ -114,6 +111,9 @@ class KubernetesExecutor:
 
     async def _plan(self, order: Order, storage: BuildStorage) -> RecordedPlan:
         await to_end(storage.check)
+        if await self.cluster.job(job_name(order)) and (plan := await to_end(storage.read_plan)):
+            # The service before this one planned it; its workers know themselves how to wait for models.
+            return plan
         services = patient_services(1, self.patience, Stopwatch(SERVICES))
         with one_cause(order.output):
             found = await probe(order.spec, self.faceloom, services)
