@@ -30,6 +30,8 @@ def test_a_build_that_loses_pods_is_the_build_of_one_machine(
 
     assert done["state"] == "BUILD_STATE_SUCCEEDED", done
     assert cluster.objects("jobs") == []
+    # What workers spent, too.
+    assert done["progress"]["stageSeconds"]["encode"] > 0
     started = [one for one in cluster.objects("events") if one["reason"] == "SuccessfulCreate"]
     assert len(started) > 8
     local = build_here(tmp_path / "local", CANDIDATES)

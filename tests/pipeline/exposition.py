@@ -12,6 +12,7 @@ LASTING = (
     "faceloom_build_quality_score_bucket",
     "faceloom_build_quality_score_count",
     "faceloom_build_quality_score_sum",
+    "faceloom_build_retries_total",
     "faceloom_build_shards_committed_total",
     "faceloom_build_stored_bytes_total",
 )

@@ -146,6 +146,17 @@ class FakeServices:
         )
 
 
+def times(count: int, name: str, error: ServiceError) -> Callable[[str, set[int]], None]:
+    """A service that fails so often, and then no more."""
+    left = [error] * count
+
+    def fault(service: str, seeds: set[int]) -> None:
+        if service == name and left:
+            raise left.pop()
+
+    return fault
+
+
 def poison(service: str, seeds: set[int], error: ServiceError) -> Callable[[str, set[int]], None]:
     """A fault: that service fails every request that has one of the seeds in it."""
 

@@ -1,6 +1,7 @@
 """What Prometheus reads of builds: true, bounded, and never less than before."""
 
 import json
+import shutil
 from bisect import bisect_left
 from collections import Counter
 from pathlib import Path
@@ -10,13 +11,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.pipeline.api import Gate, connected, ended, order
 from tests.pipeline.exposition import LASTING, lasting, told
-from tests.pipeline.fake_services import FakeServices, poison
+from tests.pipeline.fake_services import FakeServices, poison, times
 from tests.pipeline.served import served
 
 from faceloom.pipeline.census import SCORE_BOUNDS
 from faceloom.pipeline.metrics import SHOWN
+from faceloom.pipeline.names import SPENT
+from faceloom.pipeline.run import run_build
+from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.runtime.errors import Internal, Unavailable
+
+SECONDS = "faceloom_build_stage_seconds_total"
 
 
 def rows(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -66,12 +72,14 @@ async def test_what_is_told_is_what_the_dataset_holds(tmp_path: Path) -> None:
 async def test_nothing_goes_back_when_the_service_is_started_again(tmp_path: Path) -> None:
     request = order(tmp_path / "out", spec={"candidates": 400}, jobs=1, shards=7)
     gate, registry = Gate(4), CollectorRegistry()
-    async with served(tmp_path / "state", FakeServices(gate=gate), registry=registry) as port:
+    services = FakeServices(gate=gate, fault=times(3, "quality", Unavailable("restarting")))
+    async with served(tmp_path / "state", services, registry=registry) as port:
         async with connected(port) as stub:
             made = (await stub.CreateBuild(request)).build
             await gate.reached.wait()
         before = told(registry)
     assert before["faceloom_build_shards_committed_total"][made.id,] > 0
+    assert before["faceloom_build_retries_total"][made.id, "quality"] == 3
 
     gate, registry = Gate(0), CollectorRegistry()
     async with served(tmp_path / "state", FakeServices(gate=gate), registry=registry) as port:
@@ -85,9 +93,11 @@ async def test_nothing_goes_back_when_the_service_is_started_again(tmp_path: Pat
 
     assert between["faceloom_build_state"][made.id, "pending"] == 1
     assert lasting(between) == lasting(before)
-    for name in LASTING:
-        for labels, value in lasting(before)[name].items():
-            assert after[name][labels] >= value
+    for earlier, later in ((before, between), (between, after)):
+        for name in (*LASTING, SECONDS):
+            for labels, value in earlier.get(name, {}).items():
+                assert later[name][labels] >= value
+    assert after[SECONDS][made.id, "generator"] > before[SECONDS][made.id, "generator"] > 0
     assert sum(after["faceloom_build_items_total"].values()) == 400
 
 
@@ -111,15 +121,9 @@ async def test_a_failed_build_says_when_and_why(tmp_path: Path) -> None:
 
 
 async def test_repeated_calls_are_counted(tmp_path: Path) -> None:
-    left = [3]
-
-    def fault(service: str, seeds: set[int]) -> None:
-        if service == "quality" and left[0]:
-            left[0] -= 1
-            raise Unavailable("restarting")
-
     registry = CollectorRegistry()
-    async with served(tmp_path / "state", FakeServices(fault=fault), registry=registry) as port:
+    services = FakeServices(fault=times(3, "quality", Unavailable("restarting")))
+    async with served(tmp_path / "state", services, registry=registry) as port:
         async with connected(port) as stub:
             made = (await stub.CreateBuild(order(tmp_path / "out"))).build
             await ended(stub, made.id)
@@ -130,7 +134,40 @@ async def test_repeated_calls_are_counted(tmp_path: Path) -> None:
         (made.id, service): 3 * (service == "quality")
         for service in ("generator", "quality", "sketch", "segmentation")
     }
-    assert samples["faceloom_build_stage_seconds_total"][made.id, "generator"] > 0
+
+
+async def test_what_an_ended_build_took_is_told_by_the_next_service(tmp_path: Path) -> None:
+    first, second = CollectorRegistry(), CollectorRegistry()
+    services = FakeServices(fault=times(2, "sketch", Unavailable("restarting")))
+    async with served(tmp_path / "state", services, registry=first) as port:
+        async with connected(port) as stub:
+            made = (await stub.CreateBuild(order(tmp_path / "out"))).build
+            await ended(stub, made.id)
+        before = told(first)
+    async with served(tmp_path / "state", FakeServices(), registry=second):
+        after = told(second)
+
+    assert before["faceloom_build_retries_total"][made.id, "sketch"] == 2
+    assert after["faceloom_build_retries_total"] == before["faceloom_build_retries_total"]
+    assert after[SECONDS] == before[SECONDS]
+
+
+async def test_a_build_does_not_depend_on_its_records(tmp_path: Path) -> None:
+    """One is damaged; then there is no place for more."""
+    records = tmp_path / "out" / SPENT
+    await run_build(BuildSpec(candidates=64), tmp_path / "out", FakeServices().client())
+    [record] = records.iterdir()
+    record.write_text('{"seconds": {"generator": "long"}}')
+    (tmp_path / "out" / "dataset.json").unlink()
+    again = await run_build(BuildSpec(candidates=64), tmp_path / "out", FakeServices().client())
+    shutil.rmtree(records)
+    records.write_bytes(b"")
+    (tmp_path / "out" / "dataset.json").unlink()
+
+    last = await run_build(BuildSpec(candidates=64), tmp_path / "out", FakeServices().client())
+
+    assert last.summary == again.summary
+    assert last.progress.seconds["finalize"] > 0
 
 
 async def test_builds_that_ended_long_ago_are_counted_and_not_named(tmp_path: Path) -> None:

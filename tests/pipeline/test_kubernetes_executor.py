@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from tests.pipeline.api import connected, ended, order
 from tests.pipeline.exposition import lasting, told
 from tests.pipeline.fake_cluster import FakeCluster
-from tests.pipeline.fake_services import FakeServices, poison
+from tests.pipeline.fake_services import FakeServices, poison, times
 from tests.pipeline.served import served
 from tests.pipeline.test_same_bytes import files_of
 from tests.pipeline.workers import drafts
@@ -24,7 +24,7 @@ from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.verify import verify
-from faceloom.runtime.errors import FailedPrecondition, Internal
+from faceloom.runtime.errors import FailedPrecondition, Internal, Unavailable
 
 NEW, OLD = (1, 33), (1, 20)
 SPEC: dict[str, Any] = {"spec": {"candidates": 400}, "shards": 4}
@@ -126,6 +126,25 @@ async def test_what_workers_did_that_are_gone_is_told_as_if_it_was_done_here(
     for name, samples in lasting(told(there)).items():
         assert samples == pytest.approx(local[name]), name
     assert sum(local["faceloom_build_items_total"].values()) == 400
+
+
+async def test_what_workers_spent_is_told_with_what_was_spent_here(setup: Setup) -> None:
+    registry = CollectorRegistry()
+    busy = FakeServices(fault=times(3, "sketch", Unavailable("restarting")))
+    with FakeCluster(environment={"BUSY": "sketch"}) as cluster:
+        async with setup.serving(cluster, busy, registry=registry) as stub:
+            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
+            await until(stub, made.id, committed(4))
+            during = told(registry)
+            await ended(stub, made.id)
+        after = told(registry)
+
+    # To plan, and of each worker.
+    assert after["faceloom_build_retries_total"][made.id, "sketch"] == 3 + 4
+    seconds = "faceloom_build_stage_seconds_total"
+    assert during[seconds][made.id, "encode"] > 0
+    assert after[seconds][made.id, "encode"] >= during[seconds][made.id, "encode"]
+    assert after[seconds][made.id, "finalize"] > 0
 
 
 async def test_a_service_that_is_restarted_finds_its_job(setup: Setup, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ async def all_workers(spec: BuildSpec, place: ObjectUrl, shards: int, **options:
 
 
 def is_same_tree(one: Path, other: Path) -> bool:
-    found = filecmp.dircmp(one, other, ignore=[])
+    # What was spent is of whoever made it.
+    found = filecmp.dircmp(one, other, ignore=["spent"])
     odd = found.left_only + found.right_only + found.diff_files + found.funny_files
     return not odd and all(is_same_tree(one / name, other / name) for name in found.subdirs)
 
@@ -99,14 +100,15 @@ async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
         verified.append(store.requests().total())
         fleet = Fleet(1, 0, shards, poll_seconds=1e9, object_store=True)
         told.append(size(spec, shards, Rates(), fleet).store_requests)
-        # Look, read the plan twice, look for the shard, put tar and manifest; whoever begins puts the plan.
-        assert 6 * shards <= made[-1] <= 9 * shards
+        # Look, read the plan twice, look for the shard, put tar, manifest and record; whoever begins puts the
+        # plan.
+        assert 7 * shards <= made[-1] <= 10 * shards
     more = many - few
-    # List a shard, read manifest and tar; verify lists all at once.
-    assert together[1] - together[0] == 3 * more
+    # List a shard, read manifest, tar and record; verify lists all at once.
+    assert together[1] - together[0] == 4 * more
     assert verified[1] - verified[0] == 2 * more
-    # `jobs plan` also has the manifests that a pipeline service reads while it waits.
-    assert told[1] - told[0] == (6 + 3 + 1) * more
+    # `jobs plan` also has the manifests and records that a pipeline service reads while it waits.
+    assert told[1] - told[0] == (7 + 4 + 2) * more
 
 
 async def test_more_candidates_in_as_many_shards_are_as_many_requests(store: ObjectStore) -> None:

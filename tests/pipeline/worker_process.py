@@ -1,7 +1,7 @@
 """`faceloom jobs work` over fake services, as a process: its arguments are the command's.
 
 FAULT='{"service": "quality", "reason": "GONE"}' makes that service fail every request; HOLD=N makes the
-generator answer N times and then no more.
+generator answer N times and then no more; BUSY=SERVICE makes that service fail its first request.
 """
 
 import json
@@ -9,11 +9,11 @@ import os
 import sys
 
 from tests.pipeline.api import Gate
-from tests.pipeline.fake_services import FakeServices
+from tests.pipeline.fake_services import FakeServices, times
 
 from faceloom.cli.main import run
 from faceloom.client import Faceloom
-from faceloom.runtime.errors import FailedPrecondition
+from faceloom.runtime.errors import FailedPrecondition, Unavailable
 
 
 def services() -> FakeServices:
@@ -26,6 +26,8 @@ def services() -> FakeServices:
                 raise FailedPrecondition("the model was unloaded", reason=broken["reason"])
 
         made.fault = fail
+    if busy := os.environ.get("BUSY"):
+        made.fault = times(1, busy, Unavailable("restarting"))
     if hold := os.environ.get("HOLD"):
         made.gate = Gate(int(hold))
     return made

@@ -80,7 +80,13 @@ class BuildFolder(BuildStorage):
 
     def write_once(self, name: str, data: bytes) -> None:
         """Puts a file in place unless there is one."""
-        write_once(self.output / name, data)
+        path = self.output / name
+        path.parent.mkdir(exist_ok=True)
+        write_once(path, data)
+
+    def names(self, folder: str) -> Sequence[str]:
+        """Names of the files in a folder."""
+        return [f"{folder}/{path.name}" for path in (self.output / folder).glob("[!.]*")]
 
     def shards(self, recipe: Recipe) -> ShardStore:
         """Its shards."""

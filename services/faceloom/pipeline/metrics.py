@@ -1,7 +1,8 @@
 """What Prometheus is told of builds: where each of the newest stands when it asks.
 
-Nothing is counted here. Values follow from committed manifests and from the service's records, so they go on
-where they were when the service is started again, and they hold what worker pods did that are gone.
+Nothing is counted here. Values follow from what lies with the build, manifests of shards and records of what
+was spent, and from what the service remembers. So they go on where they were when it is started again, and
+hold what worker pods did that are gone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -127,12 +128,12 @@ def _progress(builds: list[Build]) -> Iterator[Metric]:
 def _work(builds: list[Build]) -> Iterator[Metric]:
     seconds = CounterMetricFamily(
         "faceloom_build_stage_seconds",
-        "Time that this service's own run of the build spent, by stage; stages overlap.",
+        "Time spent on the build by every run and by workers that have ended, by stage; stages overlap.",
         labels=["build", "stage"],
     )
     retries = CounterMetricFamily(
         "faceloom_build_retries",
-        "Calls that this service's own run of the build had to repeat.",
+        "Calls that those had to repeat, by service.",
         labels=["build", "service"],
     )
     for build in builds:

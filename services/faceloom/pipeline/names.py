@@ -3,6 +3,7 @@
 STATE = ".build"
 PLAN = f"{STATE}/build.json"
 SHARDS = f"{STATE}/shards"
+SPENT = f"{STATE}/spent"
 DATASET = "dataset.json"
 RECIPE = "recipe.json"
 METADATA = "metadata.jsonl"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from faceloom.pipeline.census import Census
 from faceloom.pipeline.manifest import Manifest
 from faceloom.pipeline.outcomes import Accepted, Outcome
+from faceloom.pipeline.spent import Spent
 from faceloom.pipeline.stopwatch import Stopwatch
 
 
@@ -35,9 +36,9 @@ class Progress:
         shards_committed: Shards that count.
         shards: Shards in the plan; 0 while it is not known.
         images_per_second: Candidates judged per second since this run began.
-        seconds: Where the time of this run went, by service and for encoding, committing, finalizing. Parts
-            overlap.
-        retries: Calls of this run that had to be repeated, by service.
+        seconds: Where the time of this run and of all before it went, by service and for encoding,
+            committing, finalizing. Parts overlap.
+        retries: Calls of those runs that had to be repeated, by service.
         committed_at: When the last shard came to count, as far as this run knows, in seconds since 1970; 0
             while it knows none.
         census: What the committed candidates were like; nothing while shards were not looked at.
@@ -71,6 +72,7 @@ class Tally:
         self.shards = 0
         self.recipe_digest = ""
         self.notes: tuple[str, ...] = ()
+        self.spent_before = Spent()
         self._stopwatch = stopwatch
         self._watcher = watcher
         self._committed: dict[int, Census] = {}
@@ -114,6 +116,7 @@ class Tally:
     def progress(self) -> Progress:
         """Where things stand."""
         elapsed = max(time.perf_counter() - self._began, 1e-6)
+        spent = self.spent_before + Spent.by(self._stopwatch)
         return Progress(
             phase=self.phase,
             planned=self._totals.planned,
@@ -125,8 +128,8 @@ class Tally:
             shards_committed=len(self._committed),
             shards=self.shards,
             images_per_second=self._judged / elapsed,
-            seconds=dict(self._stopwatch.seconds),
-            retries=dict(self._stopwatch.retries),
+            seconds=spent.seconds,
+            retries=spent.retries,
             committed_at=self._committed_at,
             # A dataset that is found finished is not looked into.
             census=self._totals if self.shards else None,

@@ -144,8 +144,8 @@ def _timings(build: Mapping[str, Any]) -> str:
         for stage, spent in sorted(seconds.items(), key=lambda item: -item[1])
     )
     return (
-        f"<p>Seconds by stage, summed over blocks. Stages of different blocks run at the same time, so they"
-        f" add up to more than the {build.get('elapsed_seconds', 0):.1f} s that the build took.</p>"
+        f"<p>Seconds by stage, summed over blocks and over every run of the build. Stages of different blocks"
+        f" run at the same time. The last run took {build.get('elapsed_seconds', 0):.1f} s.</p>"
         f"<table><tr><th>stage</th><th>seconds</th></tr>{rows}</table>"
     )
 

@@ -14,6 +14,7 @@ from faceloom.pipeline.probe import probe
 from faceloom.pipeline.progress import Phase, Progress, Tally
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.spent import Records, recorded
 from faceloom.pipeline.stages import SERVICES, Stages, patient_services
 from faceloom.pipeline.standing import finished
 from faceloom.pipeline.stopwatch import Stopwatch
@@ -103,8 +104,9 @@ class _Run:
         self._shards: dict[int, Shard] = {}
 
     async def run(self) -> Result:
-        jobs = self._options.jobs
-        services = patient_services(jobs, self._options.patience, self._stopwatch)
+        options = self._options
+        services = patient_services(options.jobs, options.patience, self._stopwatch)
+        self._tally.spent_before = await to_end(Records(self._storage).total)
         self._tally.enter(Phase.PREPARING)
         found = await probe(self._spec, self._faceloom, services)
         recipe = found.recipe
@@ -112,19 +114,23 @@ class _Run:
         finished = await to_end(self._finished, recipe)
         if finished is not None:
             return self._result(finished)
-        plan = await to_end(self._storage.take_up, recipe, self._options.shards)
-        if self._options.shards and plan.shards != shard_count(self._spec, self._options.shards):
+        plan = await to_end(self._storage.take_up, recipe, options.shards)
+        if options.shards and plan.shards != shard_count(self._spec, options.shards):
             self._note(f"this build was begun with {plan.shards} shards and keeps them")
+        async with recorded(self._storage, self._stopwatch):
+            return await self._make(plan, Stages(found, self._faceloom, services, self._stopwatch))
+
+    async def _make(self, plan: RecordedPlan, stages: Stages) -> Result:
+        recipe = plan.recipe
         store = self._storage.shards(recipe)
         store.clean()
         self._tally.shards = plan.shards
-        stages = Stages(found, self._faceloom, services, self._stopwatch)
         maker = ShardMaker(plan, store, stages, self._stopwatch, self._tally.judged, self._count)
         try:
             await self._find_committed(store, plan)
             self._tally.enter(Phase.RUNNING)
             missing = (index for index in range(plan.shards) if index not in self._shards)
-            await maker.make(missing, jobs)
+            await maker.make(missing, self._options.jobs)
             if self._options.retry_failed:
                 await self._retry_failed(maker)
         finally:

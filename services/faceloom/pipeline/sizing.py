@@ -9,10 +9,13 @@ from faceloom.pipeline.spec import BuildSpec
 # and manifest, bring both to the disk, rename, bring the name to the disk. `commit` is what does it.
 LISTINGS_PER_SHARD = 3
 PROTOCOL_PER_SHARD = 7
-# On an object store a worker looks for the place, twice for the plan and for the shard, and puts tar and
-# manifest; who puts the dataset together lists the shard, and reads both.
-OBJECTS_PER_WORKER = 6
-OBJECTS_PER_FINAL_SHARD = 3
+# A record of what was spent: find the folder, write it, bring it to the disk, name it, remove the draft,
+# bring the name to the disk; the service and the last run read it.
+RECORD_PER_SHARD = 8
+# On an object store a worker looks for the place, twice for the plan and for the shard, and puts tar,
+# manifest and record; who puts the dataset together lists the shard, and reads all three.
+OBJECTS_PER_WORKER = 7
+OBJECTS_PER_FINAL_SHARD = 4
 # A worker learns from every service what it is before it trusts it.
 PROBES_PER_WORKER = 4
 FILES_PER_FACE = 3
@@ -116,7 +119,7 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
         gpu_hours=seconds / _HOUR * fleet.nodes * fleet.gpus_per_node,
         dataset_bytes=round(stored),
         dataset_files=accepted * FILES_PER_FACE,
-        store_requests=count * _requests_per_shard(fleet) + polls,
+        store_requests=count * _requests_per_shard(fleet) + 2 * polls,
         # Created and deleted; looked at, with its pods when nothing was committed since.
         api_requests=2 + 2 * polls,
         # A batch is generated and judged; what is kept of it is drawn and labelled.
@@ -125,7 +128,7 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
 
 
 def _requests_per_shard(fleet: Fleet) -> int:
-    # The pipeline service reads every manifest while the build runs.
+    # The pipeline service reads every manifest and every record while the build runs.
     if fleet.object_store:
-        return OBJECTS_PER_WORKER + 1 + OBJECTS_PER_FINAL_SHARD
-    return LISTINGS_PER_SHARD + PROTOCOL_PER_SHARD + 1 + 1
+        return OBJECTS_PER_WORKER + 2 + OBJECTS_PER_FINAL_SHARD
+    return LISTINGS_PER_SHARD + PROTOCOL_PER_SHARD + RECORD_PER_SHARD + 1 + 1

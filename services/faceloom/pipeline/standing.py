@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from faceloom.pipeline.census import Census
 from faceloom.pipeline.progress import Phase, Progress
+from faceloom.pipeline.spent import Records
 from faceloom.pipeline.storage.build import BuildStorage
 from faceloom.pipeline.storage.opening import open_build
 from faceloom.pipeline.storage.output import Output
@@ -27,12 +28,14 @@ def read_standing(output: Output) -> tuple[Progress, Summary | None]:
     if plan is not None:
         progress = replace(progress, shards=plan.shards, recipe_digest=plan.recipe.digest)
     if summary is not None:
+        spent = Records(storage).total()
+        progress = replace(progress, seconds=spent.seconds, retries=spent.retries)
         return finished(replace(progress, shards_committed=progress.shards), summary), summary
     return Committed(storage).add_to(progress), None
 
 
 class Committed:
-    """Counts the shards that others commit; every manifest is read once."""
+    """Counts the shards that others commit, and what they spent; every file is read once."""
 
     def __init__(self, storage: BuildStorage) -> None:
         self._storage = storage
@@ -40,6 +43,7 @@ class Committed:
         self._totals = Census()
         self._last_at = 0.0
         self._read: set[str] = set()
+        self._spent = Records(storage)
 
     def add_to(self, progress: Progress) -> Progress:
         """The progress with what is committed by now."""
@@ -54,7 +58,7 @@ class Committed:
                 self._counts[index] = census
                 self._last_at = time.time()
                 self._read.add(shard)
-        totals = self._totals
+        totals, spent = self._totals, self._spent.total()
         return replace(
             progress,
             planned=totals.planned,
@@ -64,6 +68,8 @@ class Committed:
             processed=totals.planned,
             kept=totals.accepted,
             shards_committed=len(self._counts),
+            seconds=spent.seconds,
+            retries=spent.retries,
             committed_at=self._last_at,
             census=totals,
         )

@@ -22,6 +22,7 @@ from faceloom.pipeline.plan import shard_blocks
 from faceloom.pipeline.probe import Probe, probe
 from faceloom.pipeline.run import DEFAULT_JOBS, Options, run_build
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.spent import recorded
 from faceloom.pipeline.stages import SERVICES, Stages, patient_services
 from faceloom.pipeline.stopwatch import Stopwatch
 from faceloom.pipeline.storage.build import BuildStorage, RecordedPlan
@@ -94,7 +95,8 @@ async def work(
         async with _held(storage):
             plan = await to_end(_begin, storage, found, assignment)
             stages = Stages(found, faceloom, services, stopwatch)
-            await _make(assignment, storage, plan, stages, stopwatch)
+            async with recorded(storage, stopwatch):
+                await _make(assignment, storage, plan, stages, stopwatch)
         if assignment.finalize and len(await to_end(storage.committed)) == plan.shards:
             await _finalize(assignment, storage, spec, plan, faceloom, patience)
 

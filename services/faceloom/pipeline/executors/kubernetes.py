@@ -21,6 +21,7 @@ from faceloom.pipeline.executors.settings import ClusterSettings
 from faceloom.pipeline.folder import FolderInUse
 from faceloom.pipeline.probe import probe
 from faceloom.pipeline.run import Options, Result, run_build
+from faceloom.pipeline.spent import record
 from faceloom.pipeline.stages import SERVICES, patient_services
 from faceloom.pipeline.stopwatch import Stopwatch
 from faceloom.pipeline.storage.build import BuildStorage, RecordedPlan
@@ -114,8 +115,11 @@ class KubernetesExecutor:
         if await self.cluster.job(job_name(order)) and (plan := await to_end(storage.read_plan)):
             # The service before this one planned it; its workers know themselves how to wait for models.
             return plan
-        services = patient_services(1, self.patience, Stopwatch(SERVICES))
+        stopwatch = Stopwatch(SERVICES)
+        services = patient_services(1, self.patience, stopwatch)
         with one_cause(order.output):
             found = await probe(order.spec, self.faceloom, services)
             with storage.lock(shared=True):
-                return await to_end(storage.take_up, found.recipe, order.shards)
+                plan = await to_end(storage.take_up, found.recipe, order.shards)
+                await record(storage, stopwatch)
+                return plan

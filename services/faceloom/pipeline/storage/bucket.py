@@ -68,6 +68,10 @@ class BuildBucket(BuildStorage):
         """Puts an object in place unless there is one."""
         self.objects.write_once(name, data)
 
+    def names(self, folder: str) -> Sequence[str]:
+        """Names of the objects in a folder."""
+        return list(self.objects.list(folder))
+
     def shards(self, recipe: Recipe) -> ObjectShards:
         """Its shards."""
         return ObjectShards(self.objects, self.scratch, recipe)

@@ -86,6 +86,10 @@ class BuildStorage(ABC):
         """Puts a file in place whole, unless there is one: of many who try, the first wins."""
 
     @abstractmethod
+    def names(self, folder: str) -> Sequence[str]:
+        """Names of the files in a folder, as `read` takes them; none where there is no folder."""
+
+    @abstractmethod
     def shards(self, recipe: Recipe) -> Shards:
         """Its shards, while it is held."""
 

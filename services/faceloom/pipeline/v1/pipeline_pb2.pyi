@@ -159,7 +159,9 @@ class BuildProgress(_message.Message):
     """Accepted so far, committed or not."""
     @_builtins.property
     def stage_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Seconds this run spent in each service and in encoding, committing and finalizing. They overlap."""
+        """Seconds spent in each service and in encoding, committing and finalizing, by this run, by those before it,
+        and by workers that have ended. They overlap.
+        """
 
     def __init__(
         self,
