@@ -43,10 +43,10 @@ lint: $(STAMP) ## Check protos, stubs, style, imports and types
 	mypy
 
 test-fast: $(STAMP) ## Everything but the tests that start TorchServe or a cluster
-	pytest -m "not torchserve and not cluster"
+	pytest -m "not torchserve and not cluster" -n auto --dist loadfile --durations=15 -rs
 
-test: lint ## Lint, types and all tests; those that lack something are skipped and say what
-	pytest --durations=15 -rs
+test: lint test-fast ## Lint, types and all tests; those that lack something are skipped and say what
+	pytest -m "torchserve or cluster" --durations=15 -rs
 
 test-cluster: $(STAMP) ## Only those that build the images and deploy them on a cluster of their own; need root
 	pytest -m cluster -rP --durations=15

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from tests.browser.conftest import CANDIDATES, MANY, Studio
 from tests.commands import faceloom
 
@@ -192,6 +192,21 @@ def test_a_picture_of_ones_own_is_drawn_on(studio: Studio, page: Page, tmp_path:
     page.set_input_files("#open", text)
     expect(page.locator("#message")).to_have_text("This is no picture.")
     assert (board(page) == opened).all()
+
+
+def test_a_picture_that_comes_late_covers_no_stroke(studio: Studio, page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/api/picture?*", lambda route: held.append(route))
+    address = f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}"
+    with page.expect_request("**/api/picture?*"):
+        page.goto(address, wait_until="domcontentloaded")
+    drag(page, (0.2, 0.2), (0.8, 0.8))
+    drawn = board(page)
+    with page.expect_response("**/api/picture?*"):
+        held[0].continue_()
+    translated(page, 6)
+
+    assert (board(page) == drawn).all()
 
 
 def test_an_empty_sheet_is_no_face(studio: Studio, page: Page) -> None:

@@ -4,6 +4,7 @@ boto3, which moto needs, and the client of Kubernetes want different versions of
 packages lie in out/tools. Where pip cannot bring them, tests that need a store are skipped.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -92,11 +93,14 @@ def _python() -> Path:
     """The Python of an environment that has moto."""
     kept = _ROOT / "out" / "tools" / "moto-5.2.5"
     python = kept / "bin" / "python"
-    if (kept / "complete").exists():
-        return python
-    _run(sys.executable, "-m", "venv", "--clear", str(kept))
-    _run(str(python), "-m", "pip", "install", "--quiet", *_PACKAGES)
-    (kept / "complete").touch()
+    kept.mkdir(parents=True, exist_ok=True)
+    with (kept.parent / "moto.lock").open("w") as lock:
+        # Tests run in several processes.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (kept / "complete").exists():
+            _run(sys.executable, "-m", "venv", "--clear", str(kept))
+            _run(str(python), "-m", "pip", "install", "--quiet", *_PACKAGES)
+            (kept / "complete").touch()
     return python
 
 

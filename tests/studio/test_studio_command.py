@@ -118,7 +118,9 @@ def test_a_place_that_cannot_be_written(built: Path, labelled: str, tmp_path: Pa
 
 
 def test_nothing_to_export(built: Path, tmp_path: Path) -> None:
-    command = ("label", "export", "--labels", f"sqlite:///{tmp_path / 'none.db'}")
+    with LabelStore(f"sqlite:///{tmp_path / 'labels.db'}") as labels:
+        labels.put("a" * 64, "one", "Ann", Label.KEEP)
+    command = ("label", "export", "--labels", f"sqlite:///{tmp_path / 'labels.db'}")
     unlabelled = faceloom(*command, "--dataset", built, store=model_store())
     nowhere = faceloom(*command, "--dataset", tmp_path / "none", store=model_store())
     elsewhere = faceloom(*command, "--dataset", tmp_path, store=model_store())
@@ -127,3 +129,20 @@ def test_nothing_to_export(built: Path, tmp_path: Path) -> None:
     assert unlabelled.err.startswith("faceloom: nobody has labelled faces of ")
     assert elsewhere.err.startswith(f"faceloom: {tmp_path} is not a finished dataset; ")
     assert not os.path.exists("labels.jsonl")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_labels_that_nobody_gave(there: bool, built: Path, tmp_path: Path) -> None:
+    """Reading makes no database, and no table in one that is another's."""
+    file = tmp_path / "none.db"
+    if there:
+        file.touch()
+    command = ("label", "status", "--labels", f"sqlite:///{file}", "--dataset", built)
+    done = faceloom(*command, store=model_store())
+
+    assert done.code == 2
+    assert done.err == (
+        f"faceloom: there are no labels in sqlite:///{file}; `faceloom studio` is the place\n"
+    )
+    assert file.exists() == there
+    assert not there or not file.read_bytes()

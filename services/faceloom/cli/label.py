@@ -88,7 +88,7 @@ def _verdicts(dataset: Path, labels: str) -> Verdicts:
         summary = None
     if summary is None:
         raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
-    with LabelStore(labels) as store:
+    with LabelStore(labels, new=False) as store:
         return store.verdicts(summary.recipe_digest)
 
 

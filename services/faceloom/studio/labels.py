@@ -69,22 +69,28 @@ class LabelStore:
 
     Args:
         url: `sqlite:///file` or `postgresql://user@host/database`.
+        new: Make what is not there yet; else that is an error.
 
     Raises:
         UsageError: The URL is none of these, or there is no such database.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, new: bool = True) -> None:
         where = _place(url)
         kind = where.get_backend_name()
+        shown = where.render_as_string(hide_password=True)
         self._insert = _INSERTS[kind]
+        # A look at a file that is not there would make it.
+        file = Path(where.database or "") if kind == "sqlite" else None
         try:
-            if kind == "sqlite":
-                Path(where.database or "").parent.mkdir(parents=True, exist_ok=True)
+            if file and new:
+                file.parent.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(where, connect_args=_PATIENCE[kind], pool_pre_ping=True)
-            _METADATA.create_all(self._engine)
+            if new:
+                _METADATA.create_all(self._engine)
+            elif (file and not file.exists()) or not sa.inspect(self._engine).has_table("labels"):
+                raise UsageError(f"there are no labels in {shown}; `faceloom studio` is the place")
         except (OSError, SQLAlchemyError) as error:
-            shown = where.render_as_string(hide_password=True)
             raise UsageError(f"cannot use {shown} for labels: {_first_line(error)}") from None
 
     def __enter__(self) -> Self:

@@ -101,7 +101,7 @@ function press(event) {
   canvas.addEventListener("lostpointercapture", end, { once: true });
 }
 
-async function load(source) {
+async function load(source, wanted = () => true) {
   const asked = task();
   const image = new Image();
   image.src = source;
@@ -110,8 +110,8 @@ async function load(source) {
   } catch {
     throw new Error("This is no picture.");
   }
-  // It came late: another board is shown by now.
-  if (task() === asked) changed(() => board().load(image));
+  // It came late: another board is shown by now, or something was drawn that it would cover.
+  if (task() === asked && wanted()) changed(() => board().load(image));
 }
 
 /** Some face of the newest dataset, if there is one. */
@@ -144,7 +144,7 @@ async function turnTo(source) {
   } else {
     board().clear();
     const start = source ?? (await anyFace());
-    if (start) await load(start);
+    if (start) await load(start, () => !history.length);
   }
 }
 
