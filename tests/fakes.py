@@ -145,7 +145,7 @@ def refused() -> engine_pb2.EngineResult:
     return failed(InvalidArgument("bad", field="seeds"))
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Returns as soon as the condition, which has to be asked for, holds.
 
     Raises:
@@ -157,7 +157,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
         await asyncio.sleep(0.01)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Returns as soon as the condition holds.
 
     Raises:

@@ -42,7 +42,7 @@ class PipelineApi:
             now = self.call("GetBuild", id=build["id"]).get("build")
             return now if now and there(now) else None
 
-        return dict(within(240, f"the build has not come to: {what}", come))
+        return dict(within(480, f"the build has not come to: {what}", come))
 
 
 def committed(build: Build) -> int:

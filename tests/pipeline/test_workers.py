@@ -4,7 +4,9 @@ import asyncio
 import json
 import random
 import signal
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,22 @@ async def test_workers_make_failed_candidates_again(tmp_path: Path, build: Build
         json.loads((output / "dataset.json").read_text())["dataset_digest"] == good.dataset_digest
     )
     assert not verify(output)
+
+
+def test_many_begin_at_once(tmp_path: Path) -> None:
+    """Whoever looks sees an empty place or a build, never half of one."""
+    together = threading.Barrier(8)
+
+    def begin(output: Path) -> None:
+        folder = BuildFolder(output)
+        together.wait()
+        folder.check()
+        with folder.lock(shared=True):
+            pass
+
+    with ThreadPoolExecutor(8) as workers:
+        for place in range(300):
+            list(workers.map(begin, [tmp_path / str(place)] * 8))
 
 
 async def test_workers_and_a_run_take_turns(tmp_path: Path) -> None:

@@ -136,9 +136,9 @@ def test_the_build_is_what_was_ordered_and_prometheus_knows(observed: Observed) 
 
 
 def test_everything_is_read(observed: Observed) -> None:
-    pods = {answer["metric"]["pod"]: answer["value"][1] for answer in observed.prometheus.ask("up")}
-
-    assert pods == dict.fromkeys([*profile_services("tiny"), "pipeline", "studio"], "1")
+    expected = {*profile_services("tiny"), "pipeline", "studio"}
+    assert observed.prometheus.wait_for(f"count(up == 1) == {len(expected)}")
+    assert {answer["metric"]["pod"] for answer in observed.prometheus.ask("up")} == expected
 
 
 def test_logs_are_lines_of_json_and_name_the_request(stack: Any) -> None:

@@ -50,8 +50,9 @@ class BuildFolder(BuildStorage):
         """Makes sure that nobody's files are in the way."""
         if self.output.exists() and not self.output.is_dir():
             raise UsageError(f"{self.output} is not a folder")
-        ours = self.state.is_dir() or (self.output / DATASET).is_file()
-        if not ours and self.output.exists() and any(self.output.iterdir()):
+        # One look: another worker may be beginning the build right now.
+        names = {path.name for path in self.output.iterdir()} if self.output.exists() else set()
+        if names and not names & {STATE, DATASET}:
             raise UsageError(
                 f"{self.output} is neither empty nor a build; choose another output folder"
             )
