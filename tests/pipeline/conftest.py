@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.pipeline.fake_services import FakeServices
+from tests.pipeline.job_builds import Setup
 from tests.pipeline.object_store import ObjectStore, object_store
 
 from faceloom.pipeline.calls import Patience
@@ -46,3 +47,9 @@ def store(running_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv(name, value)
     yield running_store
     running_store.mend()
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    """A pipeline service that makes Jobs."""
+    return Setup(tmp_path, monkeypatch)

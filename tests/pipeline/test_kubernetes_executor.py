@@ -1,86 +1,24 @@
-"""Builds as Jobs, over the pipeline service's API. The API server is a small one; workers are processes."""
+"""Builds as Jobs, over the pipeline service's API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kubernetes.config import kube_config
 from prometheus_client import CollectorRegistry
 from tests.pipeline.api import connected, ended, order
 from tests.pipeline.exposition import lasting, told
 from tests.pipeline.fake_cluster import FakeCluster
 from tests.pipeline.fake_services import FakeServices, poison, times
+from tests.pipeline.job_builds import NEW, OLD, SPEC, Setup, committed, until
 from tests.pipeline.served import served
 from tests.pipeline.test_same_bytes import files_of
 from tests.pipeline.workers import drafts
 
-from faceloom.pipeline.executors.cluster import Cluster
-from faceloom.pipeline.executors.kubernetes import KubernetesExecutor
-from faceloom.pipeline.executors.settings import ClusterSettings
 from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.verify import verify
-from faceloom.runtime.errors import FailedPrecondition, Internal, Unavailable
-
-NEW, OLD = (1, 33), (1, 20)
-SPEC: dict[str, Any] = {"spec": {"candidates": 400}, "shards": 4}
-
-
-class Setup:
-    """A pipeline service beside a cluster."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.data = folder / "data"
-        self._patch = patch
-
-    @asynccontextmanager
-    async def serving(
-        self,
-        cluster: FakeCluster,
-        services: FakeServices | None = None,
-        stall: float = 60.0,
-        registry: CollectorRegistry | None = None,
-    ) -> AsyncIterator[Any]:
-        config = cluster.write_kubeconfig(self.folder / "kubeconfig")
-        self._patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(config))
-        settings = ClusterSettings(
-            worker_image="faceloom/pipeline:1",
-            namespace="faceloom",
-            data_path=self.data,
-            parallelism=2,
-            attempts=2,
-            stall_seconds=stall,
-            poll_seconds=0.05,
-        )
-        services = services or FakeServices()
-        executor = KubernetesExecutor(settings, Cluster("faceloom"), services.client())
-        async with (
-            served(self.folder / "state", services, executor, registry) as port,
-            connected(port) as stub,
-        ):
-            yield stub
-
-
-@pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    return Setup(tmp_path, monkeypatch)
-
-
-async def until(stub: Any, build_id: str, there: Callable[[pb.Build], bool]) -> pb.Build:
-    """The build when it has come so far."""
-    async for answer in stub.WatchBuild(pb.WatchBuildRequest(id=build_id)):
-        if there(answer.build):
-            return answer.build
-    raise AssertionError("the build ended before")
-
-
-def committed(shards: int) -> Callable[[pb.Build], bool]:
-    return lambda build: build.progress.shards_committed >= shards
+from faceloom.runtime.errors import Internal, Unavailable
 
 
 @pytest.mark.parametrize("version", [NEW, OLD])
@@ -169,20 +107,6 @@ async def test_a_service_that_is_restarted_finds_its_job(setup: Setup, tmp_path:
     assert done.dataset_digest == local.summary.dataset_digest
 
 
-async def test_no_job_is_left_of_a_build_that_ends_otherwise(setup: Setup) -> None:
-    def gone(service: str, seeds: set[int]) -> None:
-        raise FailedPrecondition("the model was unloaded", reason="GONE")
-
-    with FakeCluster() as cluster:
-        async with setup.serving(cluster) as stub:
-            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
-            await until(stub, made.id, committed(1))
-        async with setup.serving(cluster, FakeServices(fault=gone)) as stub:
-            done = await ended(stub, made.id)
-        assert (done.state, done.error) == (pb.BUILD_STATE_FAILED, "the model was unloaded")
-        assert not cluster.jobs
-
-
 async def test_cancel_ends_workers_and_keeps_what_is_committed(setup: Setup) -> None:
     request = order(setup.data / "out", **SPEC)
     with FakeCluster() as cluster:
@@ -201,32 +125,6 @@ async def test_cancel_ends_workers_and_keeps_what_is_committed(setup: Setup) -> 
     assert all(shard.exists() for shard in kept)
 
 
-@pytest.mark.parametrize(
-    ("reason", "version", "error"),
-    [
-        ("GONE", NEW, "failed 2 times; its worker ended with exit code 1: the model was unloaded"),
-        ("GONE", OLD, "failed 2 times; its worker ended with exit code 1: the model was unloaded"),
-        ("MODEL_CHANGED", NEW, "failed once; its worker ended with exit code 65: the model was"),
-        ("MODEL_CHANGED", OLD, "failed once; its worker ended with exit code 65: the model was"),
-    ],
-)
-async def test_a_shard_that_always_fails_ends_the_build(
-    reason: str, version: tuple[int, int], error: str, setup: Setup
-) -> None:
-    broken = {"FAULT": f'{{"service": "sketch", "reason": "{reason}"}}'}
-    request = order(setup.data / "out", spec={"candidates": 70}, shards=1)
-    with FakeCluster(version, environment=broken) as cluster:
-        async with setup.serving(cluster) as stub:
-            made = (await stub.CreateBuild(request)).build
-            failed = await ended(stub, made.id)
-            assert failed.state == pb.BUILD_STATE_FAILED
-            assert error in failed.error
-            assert not cluster.jobs
-            cluster.environment.clear()
-            await stub.CreateBuild(request)
-            assert (await ended(stub, made.id)).state == pb.BUILD_STATE_SUCCEEDED
-
-
 async def test_workers_make_failed_candidates_again(setup: Setup, tmp_path: Path) -> None:
     spec = BuildSpec(candidates=256)
     local = await run_build(spec, tmp_path / "local", FakeServices().client())
@@ -242,70 +140,3 @@ async def test_workers_make_failed_candidates_again(setup: Setup, tmp_path: Path
     assert (done.state, done.progress.failed) == (pb.BUILD_STATE_SUCCEEDED, 0)
     assert done.dataset_digest == local.summary.dataset_digest
     assert services.calls["generator"] == 2  # to plan, and to put the dataset together
-
-
-def waiting(reason: str) -> dict[str, Any]:
-    state = {"waiting": {"reason": reason, "message": "no such image"}}
-    return {"containerStatuses": [{"name": "worker", "state": state}]}
-
-
-NO_NODE = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: cpu"}
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        (
-            {"pending": waiting("ImagePullBackOff")},
-            "the image faceloom/pipeline:1 cannot be pulled: ImagePullBackOff no such image",
-        ),
-        (
-            {"pending": waiting("CreateContainerConfigError")},
-            "workers cannot be started: CreateContainerConfigError no such image",
-        ),
-        (
-            {"pending": {"conditions": [NO_NODE]}},
-            "workers find no node: 0/3 nodes are available: cpu",
-        ),
-        (
-            {"refusal": "pods is forbidden: exceeded quota: small, requested: pods=1, limited: 0"},
-            "workers are refused: pods is forbidden: exceeded quota: small, requested: pods=1,"
-            " limited: 0",
-        ),
-        (
-            {"forbidden": True},
-            "the API server does not let the pipeline service create Jobs in namespace faceloom:"
-            " jobs.batch is forbidden: no such right",
-        ),
-    ],
-)
-async def test_why_nobody_works_is_said(options: Any, error: str, setup: Setup) -> None:
-    with FakeCluster(**options) as cluster:
-        async with setup.serving(cluster, stall=0.1) as stub:
-            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
-            failed = await ended(stub, made.id)
-        assert (failed.state, failed.error) == (pb.BUILD_STATE_FAILED, error)
-        assert not cluster.jobs
-        assert [told["message"] for told in cluster.warnings] == [error]
-        assert cluster.warnings[0]["involvedObject"]["name"] == f"faceloom-build-{made.id}"
-
-
-async def test_a_job_that_waits_for_a_place_says_so_while_it_waits(setup: Setup) -> None:
-    with FakeCluster(refusal="exceeded quota: small") as cluster:
-        async with setup.serving(cluster) as stub:
-            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
-            noted = await until(stub, made.id, lambda build: bool(build.notes))
-            cluster.refusal = ""
-            assert noted.notes[-1] == "workers are refused: exceeded quota: small"
-            done = await ended(stub, made.id)
-    assert done.state == pb.BUILD_STATE_SUCCEEDED
-    assert not done.notes and not cluster.warnings
-
-
-async def test_an_output_that_workers_cannot_see_is_refused(setup: Setup, tmp_path: Path) -> None:
-    with FakeCluster() as cluster:
-        async with setup.serving(cluster) as stub:
-            made = (await stub.CreateBuild(order(tmp_path / "elsewhere"))).build
-            failed = await ended(stub, made.id)
-        assert not cluster.requests["POST jobs"]
-    assert failed.error == f"workers see {setup.data} alone; give an output below it"

@@ -2,22 +2,16 @@
 
 from pathlib import Path
 
-import pytest
 from tests.pipeline.api import ended, order, refusal
 from tests.pipeline.fake_cluster import FakeCluster
 from tests.pipeline.fake_services import FakeServices
+from tests.pipeline.job_builds import SPEC, Setup, committed, until
 from tests.pipeline.object_store import ObjectStore, objects_of
-from tests.pipeline.test_kubernetes_executor import SPEC, Setup, committed, until
 
 from faceloom.pipeline.run import run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.verify import verify
-
-
-@pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    return Setup(tmp_path, monkeypatch)
 
 
 async def test_a_build_on_an_object_store_needs_no_volume(
