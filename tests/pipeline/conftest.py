@@ -41,10 +41,16 @@ def running_store() -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def store(running_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+def store(
+    running_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ObjectStore]:
     """The store, known to this process and to those that it starts."""
     for name, value in running_store.environment.items():
         monkeypatch.setenv(name, value)
+    # Who is killed leaves its scratch behind.
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     yield running_store
     running_store.mend()
 

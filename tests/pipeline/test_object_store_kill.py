@@ -5,9 +5,7 @@ import random
 import signal
 import subprocess
 import time
-from pathlib import Path
 
-import pytest
 from tests.pipeline.object_store import ObjectStore
 from tests.pipeline.test_kill import start
 from tests.pipeline.test_object_store import Build, run
@@ -18,12 +16,6 @@ from faceloom.pipeline.verify import verify
 
 SPEC = BuildSpec(candidates=400)
 SHARDS = 4
-
-
-@pytest.fixture(autouse=True)
-def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the processes that are killed lie where they are removed."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
 def kill_after(process: subprocess.Popen[bytes], store: ObjectStore, requests: int) -> bool:
