@@ -43,7 +43,7 @@ lint: $(STAMP) ## Check protos, stubs, style, imports and types
 	mypy
 
 test-fast: $(STAMP) ## Everything but the tests that start TorchServe or a cluster
-	pytest -m "not torchserve and not cluster" -n auto --dist loadfile --durations=15 -rs
+	pytest -m "not torchserve and not cluster" -n auto --maxprocesses 8 --dist loadfile --durations=15 -rs
 
 test: lint test-fast ## Lint, types and all tests; those that lack something are skipped and say what
 	pytest -m "torchserve or cluster" --durations=15 -rs
