@@ -13,6 +13,7 @@ from tests.pipeline.fake_cluster import FakeCluster
 from tests.pipeline.fake_services import FakeServices
 from tests.pipeline.served import served
 
+from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.executors.cluster import Cluster
 from faceloom.pipeline.executors.kubernetes import KubernetesExecutor
 from faceloom.pipeline.executors.settings import ClusterSettings
@@ -37,6 +38,7 @@ class Setup:
         services: FakeServices | None = None,
         stall: float = 60.0,
         registry: CollectorRegistry | None = None,
+        patience: Patience | None = None,
     ) -> AsyncIterator[Any]:
         config = cluster.write_kubeconfig(self.folder / "kubeconfig")
         self._patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(config))
@@ -50,7 +52,9 @@ class Setup:
             poll_seconds=0.05,
         )
         services = services or FakeServices()
-        executor = KubernetesExecutor(settings, Cluster("faceloom"), services.client())
+        executor = KubernetesExecutor(
+            settings, Cluster("faceloom"), services.client(), patience or Patience()
+        )
         async with (
             served(self.folder / "state", services, executor, registry) as port,
             connected(port) as stub,

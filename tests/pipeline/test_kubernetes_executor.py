@@ -14,6 +14,7 @@ from tests.pipeline.served import served
 from tests.pipeline.test_same_bytes import files_of
 from tests.pipeline.workers import drafts
 
+from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.run import Options, run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
@@ -105,6 +106,23 @@ async def test_a_service_that_is_restarted_finds_its_job(setup: Setup, tmp_path:
     assert done.state == pb.BUILD_STATE_SUCCEEDED
     local = await run_build(BuildSpec(candidates=400), tmp_path / "local", FakeServices().client())
     assert done.dataset_digest == local.summary.dataset_digest
+
+
+async def test_a_service_that_restarts_at_the_end_is_waited_for(setup: Setup) -> None:
+    """Longer than by whoever orders a build: its shards are made."""
+    restarting = times(3, "generator", Unavailable("restarting"))
+
+    def fault(service: str, seeds: set[int]) -> None:
+        if cluster.jobs:
+            restarting(service, seeds)
+
+    with FakeCluster() as cluster:
+        services, short = FakeServices(fault=fault), Patience(silence=0.0)
+        async with setup.serving(cluster, services, patience=short) as stub:
+            made = (await stub.CreateBuild(order(setup.data / "out", **SPEC))).build
+            done = await ended(stub, made.id)
+    assert (done.state, done.error) == (pb.BUILD_STATE_SUCCEEDED, "")
+    assert services.calls["generator"] == 1 + 3 + 1
 
 
 async def test_cancel_ends_workers_and_keeps_what_is_committed(setup: Setup) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.client import Faceloom
-from faceloom.pipeline.calls import Patience
+from faceloom.pipeline.calls import PATIENT_WITH_PODS
 from faceloom.pipeline.run import DEFAULT_JOBS
 from faceloom.pipeline.sizing import Fleet, Rate, Rates, Sizing, size
 from faceloom.pipeline.spec import BuildSpec
@@ -23,8 +23,6 @@ from faceloom.runtime.tracing import start_tracing
 
 app = typer.Typer(no_args_is_help=True, help="Make a dataset with many workers.")
 
-# A service's new pod may have to wait for a node, and take ten minutes to load its model.
-_PATIENCE = Patience(silence=900.0)
 # What is under way when a worker is told to stop may take so long to end.
 _STOP_SECONDS = 5.0
 
@@ -109,7 +107,7 @@ def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -
 async def _work(assignment: Assignment) -> None:
     start_tracing("build-worker")
     async with Faceloom.connect() as faceloom:
-        await work(assignment, faceloom, _PATIENCE)
+        await work(assignment, faceloom, PATIENT_WITH_PODS)
 
 
 async def _until_told_to_stop(working: Coroutine[Any, Any, None]) -> None:

@@ -61,6 +61,10 @@ class Patience:
         return max(asked_for or 0.0, min(self.longest_delay, doubled))
 
 
+# In a cluster: a service's new pod may have to wait for a node, and take ten minutes to load its model.
+PATIENT_WITH_PODS = Patience(silence=900.0)
+
+
 class PatientService:
     """One service, shared by all blocks of a build.
 

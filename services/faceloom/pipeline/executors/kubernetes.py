@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faceloom.client import Faceloom
 from faceloom.pipeline.builds import Order
-from faceloom.pipeline.calls import Patience
+from faceloom.pipeline.calls import PATIENT_WITH_PODS, Patience
 from faceloom.pipeline.cancellation import one_cause, to_end
 from faceloom.pipeline.executors.cluster import Cluster
 from faceloom.pipeline.executors.following import Following, Tell
@@ -39,7 +39,8 @@ class KubernetesExecutor:
         settings: What the operator decided.
         cluster: Where Jobs are made.
         faceloom: The model services.
-        patience: How long to wait for those.
+        patience: How long to wait for those before a build is begun: whoever ordered it waits, too.
+        patience_at_end: The same when its shards are made already.
         turn: One dataset after the other is put together.
     """
 
@@ -47,6 +48,7 @@ class KubernetesExecutor:
     cluster: Cluster
     faceloom: Faceloom
     patience: Patience = field(default_factory=Patience)
+    patience_at_end: Patience = PATIENT_WITH_PODS
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, order: Order, on_progress: Tell) -> Result:
@@ -84,7 +86,7 @@ class KubernetesExecutor:
         return replace(result, progress=progress)
 
     async def _put_together(self, order: Order, tell: Tell) -> Result:
-        options = Options(order.jobs, order.shards, patience=self.patience)
+        options = Options(order.jobs, order.shards, patience=self.patience_at_end)
         give_up = time.monotonic() + self.settings.stall_seconds
         async with self.turn:
             while True:
