@@ -15,6 +15,7 @@ from faceloom.pipeline.fetch import fetch
 from faceloom.pipeline.run import Options, Result, run_build
 from faceloom.pipeline.sizing import Fleet, Rates, size
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.standing import read_standing
 from faceloom.pipeline.storage.objects import Objects
 from faceloom.pipeline.storage.output import ObjectUrl
 from faceloom.pipeline.verify import verify
@@ -109,6 +110,19 @@ async def test_requests_are_counted_by_the_shard(store: ObjectStore) -> None:
     assert verified[1] - verified[0] == 2 * more
     # `jobs plan` also has the manifests and records that a pipeline service reads while it waits.
     assert told[1] - told[0] == (7 + 4 + 2) * more
+
+
+async def test_a_service_that_starts_looks_at_finished_builds_and_not_at_their_shards(
+    store: ObjectStore,
+) -> None:
+    counts = []
+    for shards in (2, 8):
+        spec, place = BuildSpec(candidates=64 * shards), store.new_place()
+        await all_workers(spec, place, shards, finalize=True)
+        store.requests()
+        assert (await asyncio.to_thread(read_standing, place))[1]
+        counts.append(store.requests().total())
+    assert counts[0] == counts[1]
 
 
 async def test_more_candidates_in_as_many_shards_are_as_many_requests(store: ObjectStore) -> None:

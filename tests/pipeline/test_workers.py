@@ -17,9 +17,10 @@ from tests.pipeline.workers import drafts, end, kill, start_worker, wait_for_fil
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.run import Options, Result, run_build
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.spent import Records
 from faceloom.pipeline.verify import verify
 from faceloom.pipeline.worker import Assignment, Misconfigured, exit_code, work
-from faceloom.runtime.errors import Internal, UsageError
+from faceloom.runtime.errors import FailedPrecondition, Internal, UsageError
 
 Build = Callable[..., Awaitable[Result]]
 SHARDS = 4
@@ -191,6 +192,30 @@ def test_many_begin_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as workers:
         for place in range(300):
             list(workers.map(begin, [tmp_path / str(place)] * 8))
+
+
+@pytest.mark.parametrize("end", ["failed", "told to stop"])
+async def test_a_worker_that_does_not_finish_leaves_what_it_spent(end: str, tmp_path: Path) -> None:
+    """The first call of the generator is the one that asks what it is."""
+    reached = asyncio.Event()
+
+    async def second_call(service: str, calls: int) -> None:
+        if (service, calls) == ("generator", 2):
+            reached.set()
+            if end == "failed":
+                raise FailedPrecondition("the model was unloaded", reason="GONE")
+            await asyncio.Event().wait()
+
+    services = FakeServices(gate=second_call)
+    spec, output = BuildSpec(candidates=64), tmp_path / "out"
+    working = asyncio.create_task(work(Assignment(output, 0, spec, 1), services.client()))
+    await reached.wait()
+    if end == "told to stop":
+        working.cancel()
+    with pytest.raises((FailedPrecondition, asyncio.CancelledError)):
+        await working
+
+    assert Records(BuildFolder(output)).total().seconds["generator"] > 0
 
 
 async def test_workers_and_a_run_take_turns(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -73,12 +74,16 @@ class End:
         error: Why it failed, in one line.
         time_ns: When, in nanoseconds since 1970.
         reason: Why it failed, as a constant.
+        seconds: As in `Progress`: whoever starts next need not read it from all of the build's records.
+        retries: The same.
     """
 
     state: State
     error: str
     time_ns: int
     reason: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    retries: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

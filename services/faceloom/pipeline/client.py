@@ -61,7 +61,7 @@ class PipelineClient:
         Raises:
             ServiceError: The service is gone; the build goes on when it is back.
         """
-        with self._channel.calling() as channel:
+        with self._channel.for_one_call() as channel:
             stub: Any = pipeline_pb2_grpc.PipelineServiceStub(channel)
             async for answer in stub.WatchBuild(pb.WatchBuildRequest(id=build_id)):
                 yield answer.build
@@ -78,7 +78,7 @@ class PipelineClient:
         with (
             carrying_request_id() as request_id,
             calling(_SERVICE, method) as carried,
-            self._channel.calling() as channel,
+            self._channel.for_one_call() as channel,
         ):
             rpc = getattr(pipeline_pb2_grpc.PipelineServiceStub(channel), method)
             metadata = [(REQUEST_ID, request_id), *carried.items()]

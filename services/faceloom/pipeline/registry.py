@@ -57,7 +57,9 @@ class Builds:
             progress, summary = await asyncio.to_thread(read_standing, record.order.output)
             build = Build(record, progress, summary.dataset_digest if summary else "")
             self._builds[build.id] = build
-            if record.end is None:
+            if end := record.end:
+                build.progress = replace(progress, seconds=end.seconds, retries=end.retries)
+            else:
                 build.progress = replace(progress, phase=Phase.PREPARING)
                 self._begin(build)
 
@@ -241,7 +243,8 @@ class Builds:
             self._end(build, State.FAILED, told, reason)
 
     def _end(self, build: Build, state: State, error: str = "", reason: str = "") -> None:
-        build.record = replace(build.record, end=End(state, error, time.time_ns(), reason))
+        spent = build.progress.seconds, build.progress.retries
+        build.record = replace(build.record, end=End(state, error, time.time_ns(), reason, *spent))
         self._index.put(build.record)
         log.info("build ended", extra={"build": build.id, "state": state.value, "cause": error})
         build.tell()

@@ -61,7 +61,8 @@ class Spent:
     def __add__(self, other: "Spent") -> "Spent":
         seconds = Counter(self.seconds)
         seconds.update(other.seconds)
-        return Spent(dict(seconds), Counter(self.retries) + Counter(other.retries))
+        retries = Counter(self.retries) + Counter(other.retries)
+        return Spent(dict(seconds), dict(retries))
 
 
 class Records:

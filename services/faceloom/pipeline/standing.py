@@ -28,8 +28,6 @@ def read_standing(output: Output) -> tuple[Progress, Summary | None]:
     if plan is not None:
         progress = replace(progress, shards=plan.shards, recipe_digest=plan.recipe.digest)
     if summary is not None:
-        spent = Records(storage).total()
-        progress = replace(progress, seconds=spent.seconds, retries=spent.retries)
         return finished(replace(progress, shards_committed=progress.shards), summary), summary
     return Committed(storage).add_to(progress), None
 

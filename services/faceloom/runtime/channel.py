@@ -85,8 +85,8 @@ class LastingChannel:
         self._channel = self._open()
 
     @contextmanager
-    def calling(self) -> Iterator[grpc.aio.Channel]:
-        """The channel for one call; what gRPC raises becomes an error of the tree.
+    def for_one_call(self) -> Iterator[grpc.aio.Channel]:
+        """The channel as it is now; what gRPC raises becomes an error of the tree.
 
         Raises:
             ServiceError: The service refused, or is not there.
@@ -128,7 +128,7 @@ class ChannelCaller:
         with (
             carrying_request_id() as request_id,
             calling(name, method) as carried,
-            self._channels[service].calling() as channel,
+            self._channels[service].for_one_call() as channel,
         ):
             rpc: Any = channel.unary_unary(f"/{name}/{method}")
             metadata = [(REQUEST_ID, request_id), *carried.items()]
