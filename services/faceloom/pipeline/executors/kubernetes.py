@@ -40,7 +40,6 @@ class KubernetesExecutor:
         cluster: Where Jobs are made.
         faceloom: The model services.
         patience: How long to wait for those before a build is begun: whoever ordered it waits, too.
-        patience_at_end: The same when its shards are made already.
         turn: One dataset after the other is put together.
     """
 
@@ -48,7 +47,6 @@ class KubernetesExecutor:
     cluster: Cluster
     faceloom: Faceloom
     patience: Patience = field(default_factory=Patience)
-    patience_at_end: Patience = PATIENT_WITH_PODS
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, order: Order, on_progress: Tell) -> Result:
@@ -86,7 +84,8 @@ class KubernetesExecutor:
         return replace(result, progress=progress)
 
     async def _put_together(self, order: Order, tell: Tell) -> Result:
-        options = Options(order.jobs, order.shards, patience=self.patience_at_end)
+        # Its shards are made: worth as long a wait as a worker's.
+        options = Options(order.jobs, order.shards, patience=PATIENT_WITH_PODS)
         give_up = time.monotonic() + self.settings.stall_seconds
         async with self.turn:
             while True:
