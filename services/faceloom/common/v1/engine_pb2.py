@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x61\x63\x65loom/common/v1/engine.proto\x12\x12\x66\x61\x63\x65loom.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n\x0b\x45ngineBatch\x12-\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1e.faceloom.common.v1.EngineCall\"\x84\x01\n\nEngineCall\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\"W\n\x11\x45ngineBatchResult\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .faceloom.common.v1.EngineResult\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\">\n\x0c\x45ngineResult\x12\x12\n\x08response\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05\x65rror\x18\x02 \x01(\x0cH\x00\x42\t\n\x07outcomeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x61\x63\x65loom/common/v1/engine.proto\x12\x12\x66\x61\x63\x65loom.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n\x0b\x45ngineBatch\x12-\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1e.faceloom.common.v1.EngineCall\"\x84\x01\n\nEngineCall\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\"W\n\x11\x45ngineBatchResult\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .faceloom.common.v1.EngineResult\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\">\n\x0c\x45ngineResult\x12\x12\n\x08response\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05\x65rror\x18\x02 \x01(\x0cH\x00\x42\t\n\x07outcomeB\x1dZ\x1b\x66\x61\x63\x65loom/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faceloom.common.v1.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\033faceloom/common/v1;commonv1'
   _globals['_ENGINEBATCH']._serialized_start=88
   _globals['_ENGINEBATCH']._serialized_end=148
   _globals['_ENGINECALL']._serialized_start=151

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x12\x12\x66\x61\x63\x65loom.common.v1\"e\n\x05Image\x12/\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c*\xb8\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11IMAGE_FORMAT_RGB8\x10\x01\x12\x16\n\x12IMAGE_FORMAT_GRAY8\x10\x02\x12\x18\n\x14IMAGE_FORMAT_LABELS8\x10\x03\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x04\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x05\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x12\x12\x66\x61\x63\x65loom.common.v1\"e\n\x05Image\x12/\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c*\xb8\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11IMAGE_FORMAT_RGB8\x10\x01\x12\x16\n\x12IMAGE_FORMAT_GRAY8\x10\x02\x12\x18\n\x14IMAGE_FORMAT_LABELS8\x10\x03\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x04\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x05\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x06\x42\x1dZ\x1b\x66\x61\x63\x65loom/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faceloom.common.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\033faceloom/common/v1;commonv1'
   _globals['_IMAGEFORMAT']._serialized_start=158
   _globals['_IMAGEFORMAT']._serialized_end=342
   _globals['_IMAGE']._serialized_start=54

@@ -26,13 +26,14 @@ from faceloom.common.v1 import image_pb2 as faceloom_dot_common_dot_v1_dot_image
 from faceloom.common.v1 import model_pb2 as faceloom_dot_common_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!faceloom/quality/v1/quality.proto\x12\x13\x66\x61\x63\x65loom.quality.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\"S\n\x0f\x43lassifyRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"*\n\x07Quality\x12\r\n\x05score\x18\x01 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\"\x84\x01\n\x10\x43lassifyResponse\x12/\n\tqualities\x18\x01 \x03(\x0b\x32\x1c.faceloom.quality.v1.Quality\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo2i\n\x0eQualityService\x12W\n\x08\x43lassify\x12$.faceloom.quality.v1.ClassifyRequest\x1a%.faceloom.quality.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!faceloom/quality/v1/quality.proto\x12\x13\x66\x61\x63\x65loom.quality.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\"S\n\x0f\x43lassifyRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"*\n\x07Quality\x12\r\n\x05score\x18\x01 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\"\x84\x01\n\x10\x43lassifyResponse\x12/\n\tqualities\x18\x01 \x03(\x0b\x32\x1c.faceloom.quality.v1.Quality\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo2i\n\x0eQualityService\x12W\n\x08\x43lassify\x12$.faceloom.quality.v1.ClassifyRequest\x1a%.faceloom.quality.v1.ClassifyResponseB\x1fZ\x1d\x66\x61\x63\x65loom/quality/v1;qualityv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faceloom.quality.v1.quality_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\035faceloom/quality/v1;qualityv1'
   _globals['_CLASSIFYREQUEST']._serialized_start=122
   _globals['_CLASSIFYREQUEST']._serialized_end=205
   _globals['_QUALITY']._serialized_start=207

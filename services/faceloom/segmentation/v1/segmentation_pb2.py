@@ -26,13 +26,14 @@ from faceloom.common.v1 import image_pb2 as faceloom_dot_common_dot_v1_dot_image
 from faceloom.common.v1 import model_pb2 as faceloom_dot_common_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+faceloom/segmentation/v1/segmentation.proto\x12\x18\x66\x61\x63\x65loom.segmentation.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\"\x8a\x01\n\x0eSegmentRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12\x36\n\routput_format\x18\x02 \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\x80\x01\n\x0fSegmentResponse\x12*\n\x07layouts\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo2u\n\x13SegmentationService\x12^\n\x07Segment\x12(.faceloom.segmentation.v1.SegmentRequest\x1a).faceloom.segmentation.v1.SegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+faceloom/segmentation/v1/segmentation.proto\x12\x18\x66\x61\x63\x65loom.segmentation.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\"\x8a\x01\n\x0eSegmentRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12\x36\n\routput_format\x18\x02 \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\x80\x01\n\x0fSegmentResponse\x12*\n\x07layouts\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo2u\n\x13SegmentationService\x12^\n\x07Segment\x12(.faceloom.segmentation.v1.SegmentRequest\x1a).faceloom.segmentation.v1.SegmentResponseB)Z\'faceloom/segmentation/v1;segmentationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faceloom.segmentation.v1.segmentation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\'faceloom/segmentation/v1;segmentationv1'
   _globals['_SEGMENTREQUEST']._serialized_start=138
   _globals['_SEGMENTREQUEST']._serialized_end=276
   _globals['_SEGMENTRESPONSE']._serialized_start=279

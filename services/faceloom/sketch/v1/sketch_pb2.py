@@ -26,13 +26,14 @@ from faceloom.common.v1 import image_pb2 as faceloom_dot_common_dot_v1_dot_image
 from faceloom.common.v1 import model_pb2 as faceloom_dot_common_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x61\x63\x65loom/sketch/v1/sketch.proto\x12\x12\x66\x61\x63\x65loom.sketch.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\"\xb9\x01\n\rSketchRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12.\n\x05style\x18\x02 \x01(\x0e\x32\x1f.faceloom.sketch.v1.SketchStyle\x12\x36\n\routput_format\x18\x03 \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"k\n\x0eSketchResponse\x12+\n\x08sketches\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12,\n\x05model\x18\x02 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo*a\n\x0bSketchStyle\x12\x1c\n\x18SKETCH_STYLE_UNSPECIFIED\x10\x00\x12\x18\n\x14SKETCH_STYLE_LEARNED\x10\x01\x12\x1a\n\x16SKETCH_STYLE_CLASSICAL\x10\x02\x32`\n\rSketchService\x12O\n\x06Sketch\x12!.faceloom.sketch.v1.SketchRequest\x1a\".faceloom.sketch.v1.SketchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x61\x63\x65loom/sketch/v1/sketch.proto\x12\x12\x66\x61\x63\x65loom.sketch.v1\x1a\x1e\x66\x61\x63\x65loom/common/v1/image.proto\x1a\x1e\x66\x61\x63\x65loom/common/v1/model.proto\"\xb9\x01\n\rSketchRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12.\n\x05style\x18\x02 \x01(\x0e\x32\x1f.faceloom.sketch.v1.SketchStyle\x12\x36\n\routput_format\x18\x03 \x01(\x0e\x32\x1f.faceloom.common.v1.ImageFormat\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"k\n\x0eSketchResponse\x12+\n\x08sketches\x18\x01 \x03(\x0b\x32\x19.faceloom.common.v1.Image\x12,\n\x05model\x18\x02 \x01(\x0b\x32\x1d.faceloom.common.v1.ModelInfo*a\n\x0bSketchStyle\x12\x1c\n\x18SKETCH_STYLE_UNSPECIFIED\x10\x00\x12\x18\n\x14SKETCH_STYLE_LEARNED\x10\x01\x12\x1a\n\x16SKETCH_STYLE_CLASSICAL\x10\x02\x32`\n\rSketchService\x12O\n\x06Sketch\x12!.faceloom.sketch.v1.SketchRequest\x1a\".faceloom.sketch.v1.SketchResponseB\x1dZ\x1b\x66\x61\x63\x65loom/sketch/v1;sketchv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faceloom.sketch.v1.sketch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\033faceloom/sketch/v1;sketchv1'
   _globals['_SKETCHSTYLE']._serialized_start=416
   _globals['_SKETCHSTYLE']._serialized_end=513
   _globals['_SKETCHREQUEST']._serialized_start=120
