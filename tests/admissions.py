@@ -14,9 +14,11 @@ from tests.fakes import until
 Admit: TypeAlias = Callable[..., Admission]
 
 
-def submit(admission: Admission, request: bytes, timeout: float = 30) -> asyncio.Task[bytes]:
+def submit(
+    admission: Admission, request: bytes, timeout: float = 30, refusals: int = 0
+) -> asyncio.Task[bytes]:
     call = engine_pb2.EngineCall(method="Generate", request=request)
-    return asyncio.create_task(admission.submit(call, timeout))
+    return asyncio.create_task(admission.submit(call, timeout, refusals))
 
 
 async def queued(registry: CollectorRegistry, count: int) -> None:

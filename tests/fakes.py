@@ -89,10 +89,13 @@ class FakeEngine:
     """Answers `echo:<request>`, when it is told to.
 
     Closed gates hold every batch until `open_gates`. `outcomes` are taken in order, one per batch: an
-    exception is raised, a result is returned, None means the usual answer.
+    exception is raised, a result is returned, None means the usual answer. A batch takes `seconds`.
     """
 
-    def __init__(self, slots: int = 1, gated: bool = False, workers: int | None = None) -> None:
+    def __init__(
+        self, slots: int = 1, gated: bool = False, workers: int | None = None, seconds: float = 0
+    ) -> None:
+        self._seconds = seconds
         self.workers, self.slots = workers or slots, slots
         self.batches: list[list[bytes]] = []
         self.calls: list[engine_pb2.EngineCall] = []
@@ -118,6 +121,7 @@ class FakeEngine:
         self.calls.extend(batch.calls)
         outcome = self.outcomes.pop(0) if self.outcomes else None
         await self._gate.wait()
+        await asyncio.sleep(self._seconds)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome or engine_pb2.EngineBatchResult(

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.channel import ChannelCaller
+from faceloom.runtime.retrying import Notice, Retrying
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.translator.v1 import translator_pb2
@@ -48,14 +49,28 @@ class Faceloom:
         self._caller = caller
 
     @classmethod
-    def connect(cls, targets: Mapping[str, str] | None = None) -> Self:
+    def connect(
+        cls,
+        targets: Mapping[str, str] | None = None,
+        *,
+        port_offset: int | None = None,
+        wait: float | None = None,
+        notice: Notice | None = None,
+    ) -> Self:
         """A client of running fronts.
 
         Args:
             targets: gRPC target by service, for example `{"generator": "localhost:50051"}`. What is
                 missing is looked for where `faceloom up` puts it.
+            port_offset: What is added to the ports where `faceloom up` puts them; FACELOOM_PORT_OFFSET
+                when not given.
+            wait: Seconds for which a call is tried again while its service does not answer (UNAVAILABLE) or
+                its queue is full (RESOURCE_EXHAUSTED), with pauses that grow, vary, and are no shorter than
+                the service asks for; 0 tries once. Without it, 60, but 5 for a service that has never
+                answered. Every try has the whole `timeout` of its call.
+            notice: Is called before every pause, with the service's short name and its last error.
         """
-        return cls(ChannelCaller(targets))
+        return cls(ChannelCaller(targets, port_offset, Retrying(wait, notice)))
 
     async def __aenter__(self) -> Self:
         return self

@@ -202,7 +202,7 @@ async def test_without_a_translator_the_page_is_written_without_its_part(
     dataset: Path, training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACELOOM_MODEL_STORE", str(training_store / "store"))
-    nobody_there = Faceloom.connect({"translator": "127.0.0.1:1"})
+    nobody_there = Faceloom.connect({"translator": "127.0.0.1:1"}, wait=0)
     for number, client in enumerate((Faceloom(InProcessCaller()), nobody_there)):
         target = tmp_path / f"{number}.html"
         async with client as faceloom:

@@ -34,6 +34,6 @@ def services() -> FakeServices:
 
 
 if __name__ == "__main__":
-    Faceloom.connect = classmethod(lambda cls: services().client())  # type: ignore[assignment, method-assign]
+    Faceloom.connect = classmethod(lambda cls, **options: services().client())  # type: ignore[assignment, method-assign]
     sys.argv = ["faceloom", "jobs", "work", *sys.argv[1:]]
     run()

@@ -16,6 +16,7 @@ from tests.studio.conftest import Studio
 from faceloom.client import Faceloom
 from faceloom.pipeline.client import PipelineClient
 from faceloom.pipeline.summary import read_summary
+from faceloom.runtime.retrying import Retrying
 from faceloom.studio.app import studio_app
 from faceloom.studio.datasets import Datasets
 from faceloom.studio.labels import LabelStore
@@ -92,7 +93,7 @@ async def test_a_build_is_stopped(root: Path, tmp_path: Path) -> None:
 async def test_without_a_pipeline_service(root: Path, tmp_path: Path) -> None:
     with LabelStore(f"sqlite:///{tmp_path / 'labels.db'}") as labels:
         async with (
-            PipelineClient(f"127.0.0.1:{free_port()}") as pipeline,
+            PipelineClient(f"127.0.0.1:{free_port()}", retrying=Retrying(wait=0)) as pipeline,
             _alone(root, labels, pipeline) as http,
         ):
             status, found = await order(http)

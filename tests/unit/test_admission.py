@@ -146,6 +146,28 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(
     assert await asyncio.gather(*answers) == [b"echo:busy", b"echo:1", b"echo:2"]
 
 
+async def test_a_call_that_was_refused_finds_a_place_that_newcomers_do_not_get(
+    admit: Admit, registry: CollectorRegistry
+) -> None:
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, max_queue=4, max_batch=1)
+    answers = [submit(admission, b"busy")]
+    await until(lambda: engine.batches)
+    answers += [submit(admission, b"%d" % number) for number in range(4)]
+    await queued(registry, 4)
+
+    answers.append(submit(admission, b"patient", refusals=1))
+    await queued(registry, 5)
+    for refusals in (0, 1):
+        with pytest.raises(Overloaded):
+            await submit(admission, b"one too many", refusals=refusals)
+    engine.open_gates()
+
+    # It waits behind those who were there before it.
+    assert (await asyncio.gather(*answers))[-1] == b"echo:patient"
+    assert engine.batches[-1] == [b"patient"]
+
+
 async def test_a_burst_in_one_turn_of_the_loop_cannot_overfill_the_queue(admit: Admit) -> None:
     engine = FakeEngine(gated=True)
     admission = admit(engine, max_queue=8, max_batch=1)

@@ -37,19 +37,6 @@ class Answers:
         return end
 
 
-def test_delays_double_up_to_a_limit_and_honour_the_service() -> None:
-    patience = Patience(first_delay=0.1, longest_delay=5.0)
-    assert [patience.delay(tries, None) for tries in (1, 2, 3, 7, 5000)] == [
-        0.1,
-        0.2,
-        0.4,
-        5.0,
-        5.0,
-    ]
-    assert patience.delay(1, 3.0) == 3.0
-    assert patience.delay(7, 30.0) == 30.0
-
-
 async def test_passing_errors_are_repeated_until_the_answer() -> None:
     send = Answers(Unavailable("a"), Overloaded("b"), DeadlineExceeded("c"), "answer")
     assert await patient().call(send) == "answer"

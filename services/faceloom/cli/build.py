@@ -18,6 +18,7 @@ from faceloom.cli.options import (
     Profile,
     check_profile,
     connect,
+    connect_pipeline,
     print_result,
 )
 from faceloom.pipeline.client import PipelineClient
@@ -151,7 +152,7 @@ async def build_in_service(
         jobs=options.jobs,
         retry_failed=options.retry_failed,
     )
-    async with PipelineClient() as client:
+    async with connect_pipeline() as client:
         made = await client.create(request)
         try:
             with display.bar:

@@ -106,7 +106,7 @@ def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -
 
 async def _work(assignment: Assignment) -> None:
     start_tracing("build-worker")
-    async with Faceloom.connect() as faceloom:
+    async with Faceloom.connect(wait=0) as faceloom:
         await work(assignment, faceloom, PATIENT_WITH_PODS)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_group
+from typer.main import get_command, get_group
 
 from faceloom.runtime.errors import FaceloomError, UsageError
 
@@ -37,6 +37,11 @@ _MODULES = {
     "train": "train",
     "evaluate": "evaluate",
 }
+# Those that call services.
+_CLIENTS = {
+    *("build", "report", "generate", "classify", "sketch", "segment", "translate", "studio"),
+    *("health", "demo"),
+}
 # Which extra brings a package; the others come with `engine`.
 _EXTRAS = {
     "kubernetes": "pipeline",
@@ -55,13 +60,24 @@ class _Commands(Mapping[str, Any]):
         module = import_module(f"faceloom.cli.{_MODULES[name]}")
         part = typer.Typer(rich_markup_mode="rich")
         module.register(part)
-        return get_group(part).commands[name]
+        command = get_group(part).commands[name]
+        if name in _CLIENTS:
+            command.params += _client_options()
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(_MODULES)
 
     def __len__(self) -> int:
         return len(_MODULES)
+
+
+def _client_options() -> Any:
+    from faceloom.cli.options import client_options
+
+    part = typer.Typer(add_completion=False)
+    part.command(context_settings={"help_option_names": []})(client_options)
+    return get_command(part).params
 
 
 class _Group(TyperGroup):

@@ -1,7 +1,10 @@
-"""What several commands share: which engine to call, and how answers are printed."""
+"""What several commands share: which engine to call, for how long, and how answers are printed."""
 
 import json
+import sys
+import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from faceloom.client import Faceloom
-from faceloom.runtime.errors import UsageError
+from faceloom.pipeline.client import PipelineClient
+from faceloom.runtime.errors import ServiceError, UsageError
+from faceloom.runtime.retrying import Retrying
 from faceloom.runtime.tracing import start_tracing
 
 
@@ -30,6 +35,45 @@ Profile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
+_NOTICE_SECONDS = 10
+
+
+# What the command line says of clients.
+_wait: ContextVar[float | None] = ContextVar("wait", default=None)
+_port_offset: ContextVar[int | None] = ContextVar("port_offset", default=None)
+
+
+def _keep_wait(value: float | None) -> None:
+    _wait.set(value)
+
+
+def _keep_port_offset(value: int | None) -> None:
+    _port_offset.set(value)
+
+
+def client_options(
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Try calls again for so long while a service is away or its queue is full; 60, but 5 for"
+            " a service that has never answered.",
+            callback=_keep_wait,
+            expose_value=False,
+        ),
+    ] = None,
+    port_offset: Annotated[
+        int | None,
+        typer.Option(
+            help="Call the services of faceloom up --port-offset; FACELOOM_PORT_OFFSET if not given.",
+            callback=_keep_port_offset,
+            expose_value=False,
+        ),
+    ] = None,
+) -> None:
+    """The options of every command that calls services; the functions below obey them."""
+
 
 def connect(
     engine: EngineKind, models: Mapping[str, Path] | None = None, profile: str | None = None
@@ -43,11 +87,45 @@ def connect(
     """
     start_tracing("cli")
     if engine is EngineKind.TORCHSERVE:
-        return Faceloom.connect()
+        return connect_services()
     # Not at the top: it loads torch, which clients do without.
     from faceloom.inprocess import InProcessCaller
 
     return Faceloom(InProcessCaller(profile or "tiny", models))
+
+
+def connect_services(wait: float | None = None) -> Faceloom:
+    """A client of the running model services.
+
+    Args:
+        wait: As in `Faceloom.connect`, where the command line has no --wait.
+    """
+    return Faceloom.connect(
+        port_offset=_port_offset.get(), wait=_wait_or(wait), notice=_Waiting().tell
+    )
+
+
+def connect_pipeline(wait: float | None = None) -> PipelineClient:
+    """A client of the running pipeline service; `wait` as in `connect_services`."""
+    retrying = Retrying(_wait_or(wait), _Waiting().tell)
+    return PipelineClient(port_offset=_port_offset.get(), retrying=retrying)
+
+
+def _wait_or(default: float | None) -> float | None:
+    given = _wait.get()
+    return default if given is None else given
+
+
+class _Waiting:
+    """Tells whoever sits at a terminal why nothing happens, now and then."""
+
+    def __init__(self) -> None:
+        self._silent_until = time.monotonic() + 1
+
+    def tell(self, service: str, error: ServiceError) -> None:
+        if time.monotonic() >= self._silent_until and sys.stderr.isatty():
+            self._silent_until = time.monotonic() + _NOTICE_SECONDS
+            typer.echo(f"waiting for the {service} service: {error.message}", err=True)
 
 
 def check_profile(engine: EngineKind, profile: str | None) -> None:

@@ -27,7 +27,7 @@ async def serve_pipeline(
     """
     registry = CollectorRegistry()
     server = Server(SERVICE, listen, registry, metrics_port)
-    async with Faceloom.connect() as faceloom:
+    async with Faceloom.connect(wait=0) as faceloom:
         executor = _in_cluster(faceloom) if kubernetes else LocalExecutor(faceloom)
         builds = Builds(BuildIndex(state), executor)
         registry.register(BuildCollector(builds.newest_first))

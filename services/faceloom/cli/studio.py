@@ -11,8 +11,7 @@ import typer
 from aiohttp import web
 from prometheus_client import CollectorRegistry, start_http_server
 
-from faceloom.client import Faceloom
-from faceloom.pipeline.client import PipelineClient
+from faceloom.cli.options import connect_pipeline, connect_services
 from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
@@ -25,6 +24,8 @@ from faceloom.studio.metrics import StudioMetrics
 DEFAULT_LABELS = "sqlite:///out/labels.db"
 # Answers that are under way when the process is asked to stop.
 _GRACE_SECONDS = 10
+# Longer than a service's restart, shorter than a person's patience with a page.
+_WAIT_SECONDS = 10
 
 LabelsUrl = Annotated[
     str,
@@ -61,7 +62,10 @@ async def _serve(
     datasets: Datasets, labels: LabelStore, host: str, port: int, metrics_port: int | None
 ) -> None:
     registry = CollectorRegistry()
-    async with Faceloom.connect() as faceloom, PipelineClient() as pipeline:
+    async with (
+        connect_services(wait=_WAIT_SECONDS) as faceloom,
+        connect_pipeline(wait=_WAIT_SECONDS) as pipeline,
+    ):
         app = studio_app(datasets, labels, faceloom, pipeline, StudioMetrics(registry))
         # What nobody waits for any more is not computed: a stroke overtakes the one before.
         runner = web.AppRunner(

@@ -23,6 +23,7 @@ from faceloom.runtime.errors import (
     Unavailable,
 )
 from faceloom.runtime.request_id import carrying_request_id
+from faceloom.runtime.retrying import delay, refused
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,8 @@ class Patience:
     longest_delay: float = 5.0
 
     def delay(self, tries: int, asked_for: float | None) -> float:
-        """Seconds to wait after that many tries; what the service asked for counts if it is more."""
-        doubled = self.first_delay * 2.0 ** min(tries - 1, 30)
-        return max(asked_for or 0.0, min(self.longest_delay, doubled))
+        """Seconds to wait after that many tries, as in `retrying.delay`."""
+        return delay(tries, asked_for, self.first_delay, self.longest_delay)
 
 
 # In a cluster: a service's new pod may have to wait for a node, and take ten minutes to load its model.
@@ -98,12 +98,13 @@ class PatientService:
             return await self._call(send, divisible)
 
     async def _call(self, send: Callable[[], Awaitable[T]], divisible: bool) -> T:
-        tries = strikes = 0
+        tries = strikes = full = 0
         answers_before = self._answers
         while True:
             try:
                 async with self._slot():
-                    return await self._answer(send)
+                    with refused(full):
+                        return await self._answer(send)
             except (Unavailable, Overloaded, DeadlineExceeded) as error:
                 now = time.monotonic()
                 self._silent_since = self._silent_since or now
@@ -112,10 +113,11 @@ class PatientService:
                 tries += 1
                 answers_others = tries > 1 and self._answers > answers_before
                 answers_before = self._answers
-                late = isinstance(error, DeadlineExceeded)
-                if late or isinstance(error, Overloaded):
+                late, overloaded = (isinstance(error, k) for k in (DeadlineExceeded, Overloaded))
+                full += overloaded
+                if late or overloaded:
                     self._limit = max(1.0, self._limit / 2)
-                if not isinstance(error, Overloaded) and (answers_others or (late and divisible)):
+                if not overloaded and (answers_others or (late and divisible)):
                     strikes += 1
                 if strikes >= (1 if divisible else STRIKES):
                     raise Refused(error) from error

@@ -8,8 +8,9 @@ from google.protobuf.message import Message
 
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
-from faceloom.runtime.channel import LastingChannel, Targets
+from faceloom.runtime.channel import LastingChannel, targets_at
 from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
+from faceloom.runtime.retrying import Retrying
 from faceloom.runtime.tracing import calling
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["PipelineService"].full_name
@@ -21,10 +22,19 @@ class PipelineClient:
 
     Args:
         target: gRPC target; where `faceloom up` puts the pipeline service when not given.
+        port_offset: What is added to that port; the environment's offset when not given.
+        retrying: What happens to calls that the service cannot take.
     """
 
-    def __init__(self, target: str | None = None) -> None:
-        self._channel = LastingChannel("pipeline", target or Targets().of("pipeline"))
+    def __init__(
+        self,
+        target: str | None = None,
+        port_offset: int | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
+        target = target or targets_at(port_offset).of("pipeline")
+        self._channel = LastingChannel("pipeline", target)
+        self._retrying = retrying or Retrying()
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,6 +85,9 @@ class PipelineClient:
         await self._call("CancelBuild", pb.CancelBuildRequest(id=build_id))
 
     async def _call(self, method: str, request: Message) -> Any:
+        return await self._retrying.call("pipeline", lambda: self._send(method, request))
+
+    async def _send(self, method: str, request: Message) -> Any:
         with (
             carrying_request_id() as request_id,
             calling(_SERVICE, method) as carried,

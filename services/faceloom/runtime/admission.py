@@ -4,12 +4,14 @@ An idle engine gets a call at once; nobody waits for company. While the engine i
 the next batch takes what is there, up to `max_batch` calls. The batch that is to lie ready for a busy worker
 has a moment to grow: it could not be begun in that moment anyway. A call whose client has gone, or whose
 deadline has passed, is dropped before it costs anything. A full queue refuses at the door and says when
-to come back.
+to come back. Who comes back finds places that newcomers do not get, so that calls which are sent again at
+once, and take every place that becomes free, keep nobody out who waits as told.
 """
 
 import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections import OrderedDict, deque
 from contextlib import suppress
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 
 WORKER_DIED = "WORKER_DIED"
 _REMEMBERED_DEATHS = 1024
+# Of the queue's length, the places beyond it for calls that were refused before.
+_KEPT = 0.25
 # Of the time that a batch takes, how much the next one may grow while all workers are busy.
 _GROWTH = 0.1
 
@@ -73,12 +77,13 @@ class Admission:
         self._closed = False
         self._slots = [asyncio.create_task(self._feed()) for _ in range(engine.slots)]
 
-    async def submit(self, call: engine_pb2.EngineCall, timeout: float) -> bytes:
+    async def submit(self, call: engine_pb2.EngineCall, timeout: float, refusals: int = 0) -> bytes:
         """Waits for the answer to one call.
 
         Args:
             call: What to compute. Its deadline is set here.
             timeout: Seconds until nobody wants the answer.
+            refusals: How often a full queue has refused it before.
 
         Raises:
             ServiceError: The queue is full, the deadline passed, or the call failed.
@@ -86,7 +91,7 @@ class Admission:
         if self._closed:
             raise _stopping()
         self._drop_abandoned()
-        if len(self._queue) >= self._service.max_queue:
+        if len(self._queue) >= self._places(refusals):
             self._metrics.refused(Overloaded.default_reason)
             raise Overloaded(
                 f"{len(self._queue)} calls are waiting for the {self._service.name} engine",
@@ -208,6 +213,10 @@ class Admission:
         if len(self._deaths) > _REMEMBERED_DEATHS:
             self._deaths.popitem(last=False)
         return error
+
+    def _places(self, refusals: int) -> int:
+        kept = math.ceil(_KEPT * self._service.max_queue) if refusals else 0
+        return self._service.max_queue + kept
 
     def _drop_abandoned(self) -> None:
         if any(waiting.abandoned for waiting in self._queue):

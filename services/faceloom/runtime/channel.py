@@ -1,7 +1,6 @@
-"""gRPC channels as Faceloom opens them: one size limit, retries that are safe, keepalive, and no grudges."""
+"""gRPC channels as Faceloom opens them: one size limit, keepalive, and no grudges."""
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -13,39 +12,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable, from_status
 from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
+from faceloom.runtime.retrying import REFUSALS, UNREACHABLE, Retrying, refusals
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, service, services
 from faceloom.runtime.tracing import calling
 
 PIPELINE_PORT = 50050
 
-_UNREACHABLE = "UNREACHABLE"
-
-# Only UNAVAILABLE is repeated without a thought: nothing was computed. An overloaded service says itself
-# when to come back, and the caller decides.
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
-}
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # A call larger than this buffer, 256 KiB by default, is never retried.
-    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # No retry policy of gRPC's: `faceloom.runtime.retrying` also waits as long as a full queue asks for.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
 
 
@@ -66,6 +45,11 @@ class Targets(BaseSettings):
         """The gRPC target of that service."""
         port = PIPELINE_PORT if name == "pipeline" else service(name).port
         return self.targets.get(name, f"{self.host}:{port + self.port_offset}")
+
+
+def targets_at(port_offset: int | None) -> Targets:
+    """Where the services are when all ports are moved by that much, or as the environment says."""
+    return Targets() if port_offset is None else Targets(port_offset=port_offset)
 
 
 class LastingChannel:
@@ -106,24 +90,41 @@ class LastingChannel:
 
     def _told(self, error: grpc.aio.AioRpcError, channel: grpc.aio.Channel) -> ServiceError:
         told = from_rpc_error(error, self._service, self._target)
-        if told.reason == _UNREACHABLE and channel is self._channel:
+        if told.reason == UNREACHABLE and channel is self._channel:
             # The old one closes itself when the last call that holds it has ended.
             self._channel = self._open()
         return told
 
 
 class ChannelCaller:
-    """Calls services over gRPC; a channel is opened on first use and kept."""
+    """Calls services over gRPC; a channel is opened on first use and kept.
 
-    def __init__(self, targets: Mapping[str, str] | None = None) -> None:
-        self._targets = Targets()
+    Args:
+        targets: gRPC target by service, for those that are not where the environment says.
+        port_offset: What is added to the ports of the others; the environment's offset when not given.
+        retrying: What happens to calls that a service cannot take.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, str] | None = None,
+        port_offset: int | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
+        self._targets = targets_at(port_offset)
         self._targets.targets.update(targets or {})
+        self._retrying = retrying or Retrying()
         self._channels: dict[str, LastingChannel] = {}
 
     async def call(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
-        """See `faceloom.client.Caller`."""
+        """See `faceloom.client.Caller`; each try has the whole `timeout`."""
         if service not in self._channels:
             self._channels[service] = LastingChannel(service, self._targets.of(service))
+        return await self._retrying.call(
+            service, lambda: self._send(service, method, request, timeout)
+        )
+
+    async def _send(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
         name = services()[service].service
         with (
             carrying_request_id() as request_id,
@@ -132,6 +133,8 @@ class ChannelCaller:
         ):
             rpc: Any = channel.unary_unary(f"/{name}/{method}")
             metadata = [(REQUEST_ID, request_id), *carried.items()]
+            if again := refusals():
+                metadata.append((REFUSALS, str(again)))
             return cast(bytes, await rpc(request, timeout=timeout, metadata=metadata))
 
     async def close(self) -> None:
@@ -147,7 +150,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, target: str) -> Se
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(
             f"the {service} service does not answer at {target}; `faceloom up` starts it here",
-            reason=_UNREACHABLE,
+            reason=UNREACHABLE,
         )
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC's own limit; a front's refusals carry a status.

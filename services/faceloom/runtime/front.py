@@ -18,6 +18,7 @@ from faceloom.runtime.engine import Engine, warm_up
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable
 from faceloom.runtime.metrics import FrontMetrics, seconds_for
 from faceloom.runtime.request_id import current_request_id
+from faceloom.runtime.retrying import refusals_of
 from faceloom.runtime.server import Server
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
 
@@ -95,9 +96,9 @@ class Front:
             call = engine_pb2.EngineCall(
                 method=method, request=request, request_id=current_request_id()
             )
-            return await self._admission.submit(
-                call, limit if remaining is None else min(remaining, limit)
-            )
+            refused = refusals_of(context.invocation_metadata() or ())
+            timeout = limit if remaining is None else min(remaining, limit)
+            return await self._admission.submit(call, timeout, refused)
 
         return forward
 
