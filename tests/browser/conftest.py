@@ -14,7 +14,7 @@ from tests.studio.process import running_studio
 from tests.torchserve.test_builds import finish, start_build
 
 from faceloom.pipeline.run import Options, run_build
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.spec import MAX_SEED, BuildSpec
 
 CANDIDATES = 128
 MANY = 400
@@ -31,7 +31,7 @@ class Studio:
 
     Args:
         url: Where.
-        root: Its datasets: `faces`, of the real models, and `many`, of none.
+        root: Its datasets: `faces` and `large-seeds`, of the real models, and `many`, of none.
         labels: The URL of its labels.
     """
 
@@ -47,6 +47,8 @@ def studio(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Ite
         BuildSpec(MANY), folder / "out" / "many", FakeServices().client(), Options(), lambda _: None
     )
     asyncio.run(many)
+    large = ("--candidates", "64", "--seed", str(MAX_SEED))
+    finish(start_build(folder / "out" / "large-seeds", stack, *large))
     finish(start_build(folder / "out" / "faces", stack, "--candidates", str(CANDIDATES)))
     labels = f"sqlite:///{folder / 'labels.db'}"
     with running_studio(folder / "out", labels, stack.port_offset) as (_, url):

@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,13 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 from tests.browser.conftest import CANDIDATES, MANY, Studio
 from tests.commands import faceloom
+from tests.stacks import RunningStack
 
 from faceloom.store.profile import model_store
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(300)]
+
+FACELOOM = (sys.executable, "-m", "faceloom.cli.main")
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -136,6 +142,88 @@ def test_a_person_labels_by_key(studio: Studio, page: Page, tmp_path: Path) -> N
 
     page.reload()
     expect(page.locator("#done")).to_have_text(f"3 of {CANDIDATES} judged by you")
+
+
+def test_label_says_how_to_begin(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/label?dataset=faces")
+    expect(page.locator("#nobody")).to_have_text("Type your name to begin.")
+    expect(page.locator("#person")).to_be_focused()
+    page.keyboard.type("Eve")
+    page.keyboard.press("Enter")
+    expect(page.locator("#nobody")).to_be_hidden()
+    expect(page.locator("#keep")).to_be_enabled()
+
+
+def test_keys_work_under_caps_lock_and_on_keyboards_of_other_scripts(
+    studio: Studio, page: Page
+) -> None:
+    page.goto(f"{studio.url}/label?dataset=faces")
+    page.fill("#person", "Fay")
+    page.press("#person", "Enter")
+    judge(page, "K")
+    expect(page.locator("#done")).to_have_text(f"1 of {CANDIDATES} judged by you")
+    expect(page.locator("#keep")).to_be_enabled()
+    # The key of K writes л in Russian.
+    page.evaluate(
+        "document.body.dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'л', code: 'KeyK', bubbles: true}))"
+    )
+    expect(page.locator("#done")).to_have_text(f"2 of {CANDIDATES} judged by you")
+
+    page.goto(f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}")
+    translated(page, 6)
+    page.keyboard.press("E")
+    expect(page.locator("#erase")).to_be_checked()
+
+
+@pytest.mark.parametrize("address", ["gallery", "label", "draw", "builds"])
+def test_a_page_is_no_wider_than_a_phone(studio: Studio, page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{studio.url}/{address}")
+    if address == "builds":
+        page.fill("input[name=name]", "n" * 64)
+        page.fill("input[name=count]", "1")
+        page.get_by_role("button", name="Build").click()
+        expect(page.locator("#builds tr", has_text="n" * 64)).to_contain_text("succeeded")
+    else:
+        expect(page.locator("#person, #faces img").first).to_be_visible()
+    for part in ("scrollingElement", "querySelector('main')"):
+        widths = page.evaluate(f"[document.{part}.scrollWidth, document.{part}.clientWidth]")
+        assert widths[0] == widths[1] <= 390, part
+
+
+def test_a_face_is_made_again_from_the_seed_that_is_shown(
+    studio: Studio, stack: RunningStack, page: Page, tmp_path: Path
+) -> None:
+    row = rows(studio, "large-seeds")[0]
+    page.goto(f"{studio.url}/gallery?dataset=large-seeds")
+    page.locator("#faces img").first.click()
+    shown = page.locator("#one-facts div", has_text="seed").locator("dd").inner_text()
+    assert int(shown) > 2**63
+    again = subprocess.run(
+        [*FACELOOM, "generate", "--seeds", shown, "--psi", "0.7", "--out", tmp_path],
+        env={**os.environ, "FACELOOM_PORT_OFFSET": str(stack.port_offset)},
+        check=False,
+    )
+    assert again.returncode == 0
+    picture = page.request.get(f"{studio.url}/api/picture?dataset=large-seeds&id={row['id']}")
+    made = decoded((tmp_path / f"seed{shown}.png").read_bytes())
+    assert (decoded(picture.body()) == made).all()
+
+
+def test_styles_have_all_seeds(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}")
+    translated(page, 6)
+    page.fill("#variants", "3")
+    page.fill("#style", str(2**64 - 2))
+    page.press("#style", "Tab")
+    of_all = translated(page, 3)
+    shown = [face.get_attribute("alt") for face in page.locator("#faces img").all()]
+    assert shown == [f"Style {2**64 - 2}", f"Style {2**64 - 1}", "Style 0"]
+
+    page.fill("#style", str(2**64 - 1))
+    page.press("#style", "Tab")
+    assert (translated(page, 3)[0] == of_all[1]).all()
 
 
 def test_a_stroke_changes_the_faces(studio: Studio, page: Page) -> None:

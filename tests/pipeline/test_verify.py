@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.pipeline.fake_services import FakeServices
 
 from faceloom.pipeline.finalize import sums_text
 from faceloom.pipeline.run import Result
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.spec import MAX_SEED, BuildSpec
 from faceloom.pipeline.verify import verify
+from faceloom.runtime.errors import InvalidArgument
 
 Build = Callable[..., Awaitable[Result]]
 
@@ -124,3 +126,46 @@ async def test_a_dataset_without_its_working_state_is_whole(dataset: Path, build
     assert verify(dataset) == []
     assert (await build(BuildSpec(candidates=20))).summary.planned == 20
     assert verify(dataset) == []
+
+
+def as_before(dataset: Path) -> None:
+    """Writes all seeds as numbers, as datasets of the first versions have them."""
+    for name in ("metadata.jsonl", "rejected.jsonl", "failed.jsonl"):
+        rows = [json.loads(line) for line in (dataset / name).read_text().splitlines()]
+        lines = (json.dumps({**row, "seed": int(row["seed"])}) + "\n" for row in rows)
+        (dataset / name).write_text("".join(lines))
+    sign_again(dataset)
+
+
+async def test_seeds_that_browsers_would_round_are_text(build: Build) -> None:
+    def fail_one(service: str, seeds: set[int]) -> None:
+        if service == "sketch" and (MAX_SEED << 32) + 1 in seeds:
+            raise InvalidArgument("no face", field="images[0]")
+
+    output = (
+        await build(BuildSpec(candidates=20, seed=MAX_SEED), services=FakeServices(fault=fail_one))
+    ).output
+
+    rows = [
+        json.loads(line)
+        for name in ("metadata.jsonl", "rejected.jsonl", "failed.jsonl")
+        for line in (output / name).read_text().splitlines()
+    ]
+    assert {row["seed"] for row in rows} == {str((MAX_SEED << 32) + n) for n in range(20)}
+    assert verify(output) == []
+
+
+async def test_datasets_whose_seeds_are_all_numbers_stay_intact(build: Build) -> None:
+    spec = BuildSpec(candidates=20, seed=MAX_SEED)
+    output = (await build(spec)).output
+    as_before(output)
+    before = (output / "dataset.json").read_bytes()
+
+    assert verify(output) == []
+    await build(spec)
+    assert (output / "dataset.json").read_bytes() == before
+
+
+async def test_small_seeds_are_numbers(dataset: Path) -> None:
+    rows = [json.loads(line) for line in (dataset / "metadata.jsonl").read_text().splitlines()]
+    assert rows and all(type(row["seed"]) is int for row in rows)

@@ -106,6 +106,28 @@ async def test_a_rejected_face_is_made_again(studio: Studio) -> None:
     assert data == face.image.data
 
 
+async def test_seeds_that_browsers_would_round_are_text(studio: Studio) -> None:
+    """Files of before have nothing but numbers."""
+    row = rows(studio.faces, "metadata.jsonl")[0]
+    lines = (json.dumps({**row, "id": "0", "seed": 2**53 - 1}), json.dumps({**row, "seed": 2**53}))
+    rewrite(studio.faces / "metadata.jsonl", "\n".join(lines))
+
+    _, found = await get(studio, "/api/faces", dataset="faces")
+
+    assert [face["seed"] for face in found["faces"]] == [2**53 - 1, str(2**53)]
+
+
+async def test_a_rejected_face_whose_seed_is_text_is_made_again(studio: Studio) -> None:
+    row = rows(studio.faces, "rejected.jsonl")[0]
+    request = generator_pb2.GenerateRequest(
+        seeds=[2**64 - 1], truncation_psi=0.7, output_format=image_pb2.IMAGE_FORMAT_PNG
+    )
+    [face] = (await studio.faceloom.generate(request)).faces
+    rewrite(studio.faces / "rejected.jsonl", json.dumps({**row, "seed": str(2**64 - 1)}))
+
+    assert await picture(studio, dataset="faces", id=row["id"]) == (200, face.image.data)
+
+
 async def test_another_generator_makes_no_rejected_face(studio: Studio) -> None:
     recipe = json.loads((studio.faces / "recipe.json").read_text())
     recipe["models"]["generator"]["digest"] = "f" * 64

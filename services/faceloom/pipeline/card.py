@@ -1,5 +1,6 @@
 """Writes the dataset card: what the dataset is, what made it, and what it must not be taken for."""
 
+from faceloom.pipeline.outcomes import seed_to_json
 from faceloom.pipeline.recipe import Recipe
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -9,6 +10,7 @@ _LARGEST = "1M<n<10M"
 def dataset_card(recipe: Recipe, accepted: int, rejected: int, failed: int) -> str:
     """README.md of a dataset, with the front matter that the Hugging Face hub reads."""
     planned = accepted + rejected + failed
+    seed = _seed(recipe)
     return f"""---
 {_front_matter(recipe, accepted)}
 ---
@@ -37,7 +39,7 @@ processor gives the same bytes.
 | `images/` | RGB PNG, the faces |
 | `sketches/` | 8-bit grey PNG, dark lines on white |
 | `layouts/` | 8-bit palette PNG; the pixel values are the class ids below |
-| `metadata.jsonl` | one line per face: files, id, seed, quality score, split, sha256 of the files |
+| `metadata.jsonl` | one line per face: files, id, {seed}, quality score, split, sha256 of the files |
 | `latents.safetensors` | `z` and `w` (what synthesis received); row i belongs to line i of the metadata |
 | `rejected.jsonl`, `failed.jsonl` | the other candidates |
 | `labels.json` | names and colours of the classes |
@@ -92,6 +94,12 @@ def _license(recipe: Recipe) -> str:
     if not others and first and " " not in first:
         return f"license: {first.lower()}"
     return "license: other\nlicense_name: licences-of-the-models\nlicense_link: README.md#licence"
+
+
+def _seed(recipe: Recipe) -> str:
+    """How the files write seeds; see `seed_to_json`."""
+    written = seed_to_json(recipe.seed_of(0))
+    return "seed" if isinstance(written, int) else "seed (as text: it is beyond 2^53)"
 
 
 def _models(recipe: Recipe) -> str:

@@ -26,7 +26,7 @@ from faceloom.pipeline.durable import (
 from faceloom.pipeline.latents import merge_latents
 from faceloom.pipeline.manifest import LATENTS, Manifest
 from faceloom.pipeline.names import DATASET, METADATA, RECIPE, REJECTED
-from faceloom.pipeline.outcomes import KINDS, Accepted, Failed, Rejected
+from faceloom.pipeline.outcomes import KINDS, Accepted, Failed, Rejected, seed_to_json
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.summary import Summary, document, summary_text
 from faceloom.segmentation.classes import PALETTE
@@ -104,7 +104,7 @@ def contents(recipe: Recipe, manifests: Sequence[Manifest]) -> Contents:
     texts = {
         METADATA: _lines(metadata_row(one, recipe, sums) for one in accepted),
         REJECTED: _lines(rejected_row(one) for one in rejected),
-        FAILED: _lines(asdict(one) for one in failed),
+        FAILED: _lines(failed_row(one) for one in failed),
         LABELS: document(labels(recipe)),
         RECIPE: document(recipe.to_json()),
         README: dataset_card(recipe, *counts).encode(),
@@ -133,7 +133,7 @@ def metadata_row(outcome: Accepted, recipe: Recipe, sums: Mapping[str, str]) -> 
         "layout_file_name": layout,
         "id": outcome.id,
         "ordinal": outcome.ordinal,
-        "seed": outcome.seed,
+        "seed": seed_to_json(outcome.seed),
         "truncation_psi": recipe.spec.truncation_psi,
         "quality": outcome.score,
         "split": split_of(outcome.id),
@@ -148,9 +148,14 @@ def rejected_row(outcome: Rejected) -> dict[str, Any]:
     return {
         "id": outcome.id,
         "ordinal": outcome.ordinal,
-        "seed": outcome.seed,
+        "seed": seed_to_json(outcome.seed),
         "quality": outcome.score,
     }
+
+
+def failed_row(outcome: Failed) -> dict[str, Any]:
+    """The line of failed.jsonl for a candidate that was not made."""
+    return {**asdict(outcome), "seed": seed_to_json(outcome.seed)}
 
 
 def split_of(identity: str) -> str:

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("images", "sketches", "layouts")
+# Below it, JavaScript and tables that read every number as a float know whole numbers exactly. All seeds
+# of a build lie on the same side.
+_ROUNDED_FROM = 2**53
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,20 @@ class Face:
     files: Mapping[str, bytes]
     z: NDArray[np.float32]
     w: NDArray[np.float32]
+
+
+def seed_to_json(seed: int) -> int | str:
+    """A seed in JSON that browsers and tables read: text where they would round a number."""
+    return seed if seed < _ROUNDED_FROM else str(seed)
+
+
+def seed_from_json(seed: int | str) -> int:
+    """The seed in such JSON, also in that of before, which had nothing but numbers.
+
+    Raises:
+        ValueError: It is no whole number.
+    """
+    return int(seed)
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
 from faceloom.pipeline.names import METADATA, RECIPE, REJECTED
+from faceloom.pipeline.outcomes import seed_from_json
 from faceloom.pipeline.pictures import colours, figure, triple
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.summary import read_summary
@@ -61,7 +62,9 @@ async def write_report(
         rejected="".join(
             figure(face, row)
             for face, row in zip(
-                await _faces(faceloom, [row["seed"] for row in shown], psi), shown, strict=True
+                await _faces(faceloom, [seed_from_json(row["seed"]) for row in shown], psi),
+                shown,
+                strict=True,
             )
         ),
         threshold=recipe.threshold,

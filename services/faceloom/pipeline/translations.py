@@ -130,6 +130,6 @@ def _training_seeds(served: model_pb2.ModelInfo) -> dict[str, int]:
     }
 
 
-def _line(seed: int, pictures: Sequence[bytes]) -> str:
+def _line(seed: int | str, pictures: Sequence[bytes]) -> str:
     cells = "".join(f"<td>{img(picture)}</td>" for picture in pictures)
     return f'<tr title="seed {seed}">{cells}</tr>'

@@ -17,7 +17,7 @@ from faceloom.pipeline.finalize import FAILED, SUMS, metadata_row, rejected_row
 from faceloom.pipeline.folder import BuildFolder
 from faceloom.pipeline.manifest import LATENTS, MANIFEST, shard_faults
 from faceloom.pipeline.names import DATASET, METADATA, PLAN, RECIPE, REJECTED, SHARDS, STATE
-from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected
+from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected, seed_from_json
 from faceloom.pipeline.plan import block_count, coverage_faults, shard_blocks
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.storage.bucket import BuildBucket
@@ -174,14 +174,16 @@ def _content_faults(
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The lines of a file, their seeds as numbers whatever they are in it."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{**row, "seed": seed_from_json(row["seed"])} for row in rows]
 
 
 def _row_faults(
     name: str, row: Mapping[str, Any], recipe: Recipe, expected: Mapping[str, Any]
 ) -> list[Fault]:
     seed = recipe.seed_of(row["ordinal"])
-    if row == expected and (row["seed"], row["id"]) == (seed, recipe.id_of(seed)):
+    if row == {**expected, "seed": seed} and row["id"] == recipe.id_of(seed):
         return []
     return [Fault(name, f"the row of candidate {row['ordinal']} does not follow from the recipe")]
 

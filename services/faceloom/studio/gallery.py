@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
+from faceloom.pipeline.outcomes import seed_from_json, seed_to_json
 from faceloom.runtime.errors import FailedPrecondition, NotFound
 from faceloom.studio.datasets import Dataset, Datasets
 
@@ -61,7 +62,10 @@ class Gallery:
         page = _Page.model_validate(dict(request.query))
         dataset = await asyncio.to_thread(self._datasets.get, page.dataset)
         rows = list((await asyncio.to_thread(lambda: dataset.accepted)).values())
-        shown = rows[page.offset : page.offset + page.limit]
+        shown = [
+            {**row, "seed": seed_to_json(seed_from_json(row["seed"]))}
+            for row in rows[page.offset : page.offset + page.limit]
+        ]
         return web.json_response({"total": len(rows), "faces": shown})
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
@@ -79,7 +83,7 @@ class Gallery:
     async def _make_again(self, dataset: Dataset, identity: str) -> bytes:
         wanted = dataset.recipe.models["generator"]
         request = generator_pb2.GenerateRequest(
-            seeds=[dataset.rejected[identity]["seed"]],
+            seeds=[seed_from_json(dataset.rejected[identity]["seed"])],
             truncation_psi=dataset.recipe.spec.truncation_psi,
             output_format=image_pb2.IMAGE_FORMAT_PNG,
             model_version=wanted.reference,

@@ -41,6 +41,12 @@ export async function trying(work) {
   }
 }
 
+/** Which key was pressed: its letter in lower case, also under Caps Lock and on keyboards of other scripts. */
+export function keyOf({ key, code }) {
+  if (/^[a-z]$/i.test(key)) return key.toLowerCase();
+  return /^Key[A-Z]$/.test(code) ? code.at(-1).toLowerCase() : key;
+}
+
 /** Fills the list of datasets; the one that the address names is chosen. Calls back when another one is. */
 export async function chooseDataset(select, changed) {
   const { datasets } = await call("GET", "datasets");

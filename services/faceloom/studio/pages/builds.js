@@ -28,21 +28,23 @@ function row(build) {
   const begun = new Date(build.created).toLocaleString();
   const rate = ENDED.has(build.state) ? "" : build.images_per_second.toFixed(1);
   line.append(
-    cell(named(build)),
-    cell(build.state.toLowerCase(), why(build)),
-    cell(bar, `${bar.value} of ${build.target} ${build.of}`),
-    cell(build.kept),
-    cell(build.failed),
-    cell(rate),
-    cell(begun),
-    cell(ENDED.has(build.state) ? "" : stopper(build)),
+    cell("Dataset", named(build)),
+    cell("State", build.state.toLowerCase(), why(build)),
+    cell("Progress", bar, `${bar.value} of ${build.target} ${build.of}`),
+    cell("Kept", build.kept),
+    cell("Failed", build.failed),
+    cell("Per second", rate),
+    cell("Begun", begun),
+    cell("", ENDED.has(build.state) ? "" : stopper(build)),
   );
   return line;
 }
 
-function cell(...parts) {
+/** A cell, and what its column is called where there is no room for columns. */
+function cell(name, ...parts) {
   const made = document.createElement("td");
-  made.append(...parts);
+  made.dataset.name = name;
+  made.append(...parts.filter((part) => part !== ""));
   return made;
 }
 

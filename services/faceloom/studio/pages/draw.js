@@ -1,6 +1,6 @@
 // A drawing or a layout, and the faces that the translator makes of it after every stroke.
 
-import { call, picture, trying } from "./api.js";
+import { call, keyOf, picture, trying } from "./api.js";
 import { LayoutBoard, SIDE, SketchBoard } from "./boards.js";
 
 const PAUSE_MS = 250;
@@ -34,17 +34,19 @@ async function translate() {
   pending = new AbortController();
   const query = { task: task(), size: SIDE, variants: at("variants").value, style_seed: at("style").value, alpha: at("alpha").value };
   const answer = await call("POST", "translate", { query, body: board().pixels(), signal: pending.signal });
-  at("faces").replaceChildren(...answer.faces.map(result));
+  at("faces").replaceChildren(...answer.faces.map((face, index) => result(face, BigInt(query.style_seed) + BigInt(index))));
   at("faces").classList.remove("stale");
   at("model").textContent = `Made by ${answer.model}.`;
 }
 
-function result(data, index) {
+function result(data, number) {
   const link = document.createElement("a");
   const image = document.createElement("img");
   link.href = image.src = `data:image/png;base64,${data}`;
-  link.download = `face-${Number(at("style").value) + index}.png`;
-  image.alt = `Style ${Number(at("style").value) + index}`;
+  // Seeds have 64 bits, numbers 53; after the last seed comes the first.
+  const seed = BigInt.asUintN(64, number);
+  link.download = `face-${seed}.png`;
+  image.alt = `Style ${seed}`;
   link.append(image);
   return link;
 }
@@ -203,13 +205,14 @@ at("restyle").addEventListener("click", restyle);
 for (const id of ["variants", "style", "alpha"]) at(id).addEventListener("change", translateSoon);
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input:not([type=radio], [type=checkbox], [type=range]), select")) return;
-  if ((event.ctrlKey || event.metaKey) && event.key === "z") {
+  const key = keyOf(event);
+  if ((event.ctrlKey || event.metaKey) && !event.shiftKey && key === "z") {
     event.preventDefault();
     undo();
   } else if (!event.ctrlKey && !event.metaKey && !event.altKey) {
-    if (event.key === "e") at("erase").checked = !at("erase").checked;
-    if (event.key === "f") at("fill").checked = !at("fill").checked;
-    if (event.key === "s") restyle();
+    if (key === "e") at("erase").checked = !at("erase").checked;
+    if (key === "f") at("fill").checked = !at("fill").checked;
+    if (key === "s") restyle();
   }
 });
 trying(begin);

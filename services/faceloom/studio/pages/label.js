@@ -1,6 +1,6 @@
 // One face at a time: keep or reject, by key or by button. The next faces are fetched ahead.
 
-import { call, chooseDataset, picture, tell, trying } from "./api.js";
+import { call, chooseDataset, keyOf, picture, tell, trying } from "./api.js";
 
 const AHEAD = 12;
 const at = (id) => document.getElementById(id);
@@ -18,10 +18,11 @@ async function begin() {
   history = [];
   skipped = 0;
   at("question").hidden = true;
+  at("nobody").hidden = person() !== "";
   at("export").href = `api/labels.jsonl?${new URLSearchParams({ dataset })}`;
   await sum();
-  if (!dataset || !person()) return;
-  await ask();
+  if (!person()) at("person").focus();
+  else if (dataset) await ask();
 }
 
 async function ask() {
@@ -112,8 +113,10 @@ at("keep").addEventListener("click", () => judge("keep"));
 at("reject").addEventListener("click", () => judge("reject"));
 at("skip").addEventListener("click", skip);
 at("back").addEventListener("click", takeBack);
-document.addEventListener("keydown", ({ key, target, repeat, ctrlKey, metaKey, altKey }) => {
+document.addEventListener("keydown", (event) => {
+  const { target, repeat, ctrlKey, metaKey, altKey } = event;
   if (repeat || ctrlKey || metaKey || altKey || target.matches("input, select")) return;
+  const key = keyOf(event);
   if (key === "k" || key === "ArrowRight") judge("keep");
   if (key === "r" || key === "ArrowLeft") judge("reject");
   if (key === "n" || key === "ArrowDown") skip();
