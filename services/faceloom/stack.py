@@ -23,7 +23,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from faceloom.runtime.channel import PIPELINE_PORT, Targets
-from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.ports import free_offset
 from faceloom.runtime.service import services
 from faceloom.runtime.torchserve.config import Ports
@@ -107,9 +107,14 @@ class Stack:
         archives: Folder with one `.mar` per service; a service without one is not started.
         folder: Where logs and the pipeline's index of builds go.
         port_offset: Added to every port, so that stacks can run side by side.
+
+    Raises:
+        UsageError: This is not Linux, where processes can be told to die with their parent.
     """
 
     def __init__(self, archives: Path, folder: Path, port_offset: int = 0) -> None:
+        if sys.platform != "linux":
+            raise UsageError("faceloom up and faceloom demo need Linux")
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
         self._archives = archives

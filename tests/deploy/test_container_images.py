@@ -42,14 +42,6 @@ def test_a_front_is_really_started_without_them() -> None:
     assert "no service 'nobody'" in done.stderr
 
 
-def test_what_is_missing_is_named() -> None:
-    done = run_without(["numpy"], "build", "--help")
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("faceloom: numpy is not installed: pip install")
-    assert done.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize(
     "arguments", [["serve", "pipeline", "--help"], ["models", "package", "-h"]]
 )

@@ -22,7 +22,7 @@ from faceloom.cli.options import (
     print_result,
 )
 from faceloom.pipeline.client import PipelineClient
-from faceloom.pipeline.run import Options, run_build
+from faceloom.pipeline.options import Options
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.summary import Summary, read_summary
@@ -119,6 +119,9 @@ async def build_here(
     """Runs the build in this process, with models in this process."""
     started = time.monotonic()
     async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
+        # Not at the top: it needs numpy, which commands that only ask the service do without.
+        from faceloom.pipeline.run import run_build
+
         with display.bar:
             result = await run_build(
                 spec,

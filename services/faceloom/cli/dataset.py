@@ -19,7 +19,6 @@ from faceloom.cli.options import (
     print_result,
 )
 from faceloom.pipeline.fetch import fetch
-from faceloom.pipeline.report import write_report
 from faceloom.pipeline.storage.output import ObjectUrl, local_dataset, output_of
 from faceloom.pipeline.verify import verify as verify_dataset
 from faceloom.runtime.errors import FaceloomError, UsageError
@@ -102,6 +101,9 @@ async def _report(
 ) -> None:
     with Console(stderr=True).status("translating faces and writing the page"):
         async with connect(engine, profile=profile) as faceloom:
+            # Not at the top: it needs numpy and pillow.
+            from faceloom.pipeline.report import write_report
+
             await write_report(dataset, out, faceloom, known)
 
 

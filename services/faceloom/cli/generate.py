@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-import numpy as np
 import typer
 
 from faceloom.cli.files import Out, write_file
@@ -137,6 +136,9 @@ def read_latents(file: Path, space: Space | None) -> list[pb.Latent]:
     Raises:
         UsageError: It is no such file, or not all of its numbers are finite in float32.
     """
+    # Not at the top: seeds do without.
+    import numpy as np
+
     try:
         # Mapped: a header may claim more numbers than there is memory for.
         array = np.lib.format.open_memmap(file, mode="r")

@@ -4,22 +4,24 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.client import Faceloom
 from faceloom.pipeline.calls import PATIENT_WITH_PODS
-from faceloom.pipeline.run import DEFAULT_JOBS
+from faceloom.pipeline.options import DEFAULT_JOBS
 from faceloom.pipeline.sizing import Fleet, Rate, Rates, Sizing, size
 from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import Output, output_of
-from faceloom.pipeline.worker import STOPPED, Assignment, Misconfigured, exit_code, work
+from faceloom.pipeline.storage.output import output_of
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.tracing import start_tracing
+
+if TYPE_CHECKING:
+    from faceloom.pipeline.worker import Assignment
 
 app = typer.Typer(no_args_is_help=True, help="Make a dataset with many workers.")
 
@@ -65,33 +67,29 @@ def work_command(
 
     Example: [bold]faceloom jobs work --output faces --candidates 1000 --shards 4 --index 0 --finalize[/bold]
     """
+    # Not at the top: it needs numpy, and help is printed without.
+    from faceloom.pipeline.worker import Assignment, Misconfigured, exit_code
+
     log_json()
     try:
-        assignment = Assignment(
-            _output(output),
-            _given(index),
-            _spec(candidates, accepted, seed, psi),
-            shards,
-            jobs,
-            retry_failed,
-            finalize,
-        )
+        try:
+            where, which, what = (
+                output_of(output),
+                _given(index),
+                _spec(candidates, accepted, seed, psi),
+            )
+        except UsageError as error:
+            raise Misconfigured(str(error)) from None
+        assignment = Assignment(where, which, what, shards, jobs, retry_failed, finalize)
         asyncio.run(_until_told_to_stop(_work(assignment)))
     except FaceloomError as error:
         typer.echo(f"faceloom: {error}", err=True)
         raise typer.Exit(exit_code(error)) from None
 
 
-def _output(text: str) -> Output:
-    try:
-        return output_of(text)
-    except UsageError as error:
-        raise Misconfigured(str(error)) from None
-
-
 def _given(index: int | None) -> int:
     if index is None:
-        raise Misconfigured("set JOB_COMPLETION_INDEX, as an Indexed Job does, or give --index")
+        raise UsageError("set JOB_COMPLETION_INDEX, as an Indexed Job does, or give --index")
     return index
 
 
@@ -101,10 +99,12 @@ def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -
     try:
         return BuildSpec(candidates, accepted, seed, psi)
     except FaceloomError as error:
-        raise Misconfigured(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
-async def _work(assignment: Assignment) -> None:
+async def _work(assignment: "Assignment") -> None:
+    from faceloom.pipeline.worker import work
+
     start_tracing("build-worker")
     async with Faceloom.connect(wait=0) as faceloom:
         await work(assignment, faceloom, PATIENT_WITH_PODS)
@@ -112,6 +112,8 @@ async def _work(assignment: Assignment) -> None:
 
 async def _until_told_to_stop(working: Coroutine[Any, Any, None]) -> None:
     """Ends the process with 143 on SIGTERM: a Job would count 0 as done."""
+    from faceloom.pipeline.worker import STOPPED
+
     worker = asyncio.create_task(working)
     stopping = asyncio.create_task(until_stopped())
     await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)

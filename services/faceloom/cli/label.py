@@ -1,7 +1,7 @@
 """`faceloom label`: what people said of faces in the studio."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,10 @@ from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl
 from faceloom.pipeline.storage.output import local_dataset
 from faceloom.pipeline.summary import read_summary
 from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.studio.labelling import label_file
-from faceloom.studio.labels import Label, LabelStore, Verdicts
+
+# Elsewhere only where they are needed: help is printed without aiohttp and sqlalchemy.
+if TYPE_CHECKING:
+    from faceloom.studio.labels import Verdicts
 
 app = typer.Typer(no_args_is_help=True, help="Read the labels that people gave in the studio.")
 
@@ -27,6 +29,8 @@ def status(dataset: Dataset, labels: LabelsUrl = DEFAULT_LABELS, as_json: AsJson
 
     Example: [bold]faceloom label status --dataset out/faces[/bold]
     """
+    from faceloom.studio.labels import Label
+
     found = _verdicts(dataset, labels)
     result = {
         "keep": found.count(Label.KEEP),
@@ -61,6 +65,9 @@ def export(
 
     Example: [bold]faceloom label export --dataset out/faces --out labels.jsonl[/bold]
     """
+    from faceloom.studio.labelling import label_file
+    from faceloom.studio.labels import Label
+
     found = _verdicts(dataset, labels)
     if not found.decided:
         raise FaceloomError(
@@ -81,7 +88,9 @@ def export(
     print_result(result, as_json, text)
 
 
-def _verdicts(dataset: Path, labels: str) -> Verdicts:
+def _verdicts(dataset: Path, labels: str) -> "Verdicts":
+    from faceloom.studio.labels import LabelStore
+
     try:
         summary = read_summary(dataset)
     except ValueError:

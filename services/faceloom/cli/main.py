@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
+from faceloom import __version__
 from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.extras import how_to_install
 
 # Which module of this package holds a command.
 _MODULES = {
@@ -41,15 +43,6 @@ _MODULES = {
 _CLIENTS = {
     *("build", "report", "generate", "classify", "sketch", "segment", "translate", "studio"),
     *("health", "demo"),
-}
-# Which extra brings a package; the others come with `engine`.
-_EXTRAS = {
-    "kubernetes": "pipeline",
-    "obstore": "pipeline",
-    "opentelemetry": "tracing",
-    "aiohttp": "studio",
-    "psycopg": "studio",
-    "sqlalchemy": "studio",
 }
 
 
@@ -97,9 +90,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"faceloom {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _faceloom() -> None:
-    """Without it, Typer would look for commands of its own."""
+def _faceloom(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def run() -> None:
@@ -113,10 +119,7 @@ def run() -> None:
         typer.echo(f"faceloom: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(str(error.name).partition(".")[0], "engine")
-        typer.echo(
-            f"faceloom: {error.name} is not installed: pip install 'faceloom[{extra}]'", err=True
-        )
+        typer.echo(f"faceloom: {how_to_install(str(error.name))}", err=True)
         sys.exit(2)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
-import numpy as np
 import typer
 from google.protobuf.message import Message
 from rich.console import Console
@@ -15,7 +14,6 @@ from rich.progress import Progress
 from faceloom.cli.files import new_file
 from faceloom.cli.options import EngineKind, connect
 from faceloom.client import Faceloom
-from faceloom.raw import raw_outputs
 from faceloom.runtime.errors import (
     TOO_MANY_ITEMS,
     FaceloomError,
@@ -101,6 +99,11 @@ class OneService:
         """
         asyncio.run(self._call(items, question))
         if self.raw:
+            # Not at the top: who asks running services needs neither.
+            import numpy as np
+
+            from faceloom.raw import raw_outputs
+
             with Console(stderr=True).status("computing what the network itself answers"):
                 # One by one, because the service may take no more; chunks are of the same size anyway.
                 requests = [question.request([item]) for item in items]

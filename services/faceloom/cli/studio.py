@@ -5,10 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from aiohttp import web
 from prometheus_client import CollectorRegistry, start_http_server
 
 from faceloom.cli.options import connect_pipeline, connect_services
@@ -16,10 +15,11 @@ from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.tracing import start_tracing
-from faceloom.studio.app import studio_app
-from faceloom.studio.datasets import Datasets
-from faceloom.studio.labels import LabelStore
-from faceloom.studio.metrics import StudioMetrics
+
+# Elsewhere only where they are needed: help is printed without aiohttp and sqlalchemy.
+if TYPE_CHECKING:
+    from faceloom.studio.datasets import Datasets
+    from faceloom.studio.labels import LabelStore
 
 DEFAULT_LABELS = "sqlite:///out/labels.db"
 # Answers that are under way when the process is asked to stop.
@@ -52,6 +52,9 @@ def studio(
 
     Example: [bold]faceloom studio --datasets out[/bold]
     """
+    from faceloom.studio.datasets import Datasets
+    from faceloom.studio.labels import LabelStore
+
     log_json()
     start_tracing("studio")
     with LabelStore(labels) as store:
@@ -59,8 +62,13 @@ def studio(
 
 
 async def _serve(
-    datasets: Datasets, labels: LabelStore, host: str, port: int, metrics_port: int | None
+    datasets: "Datasets", labels: "LabelStore", host: str, port: int, metrics_port: int | None
 ) -> None:
+    from aiohttp import web
+
+    from faceloom.studio.app import studio_app
+    from faceloom.studio.metrics import StudioMetrics
+
     registry = CollectorRegistry()
     async with (
         connect_services(wait=_WAIT_SECONDS) as faceloom,

@@ -1,7 +1,6 @@
 """Files that survive: written whole or not at all, and on the disk before anybody relies on them."""
 
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -79,6 +78,9 @@ def take_lock(path: Path, shared: bool = False) -> int:
     Raises:
         BlockingIOError: Somebody else has it; a shared one, who has not a shared one.
     """
+    # Not at the top: Windows has none, and whoever only reads a dataset does without.
+    import fcntl
+
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import load_file
-
 from faceloom.pipeline.commit import Shard
 from faceloom.pipeline.durable import sync_file, sync_folder
 from faceloom.pipeline.manifest import LATENTS
 
-_FLOAT = np.dtype("<f4")
+_FLOAT = "<f4"
+_FLOAT_BYTES = 4
+_MAX_HEADER_BYTES = 2**20
 
 
 def merge_latents(target: Path, ordinals: Sequence[int], shards: Sequence[Shard]) -> None:
     """Writes z and w of all accepted faces; row i belongs to the i-th of the ordinals."""
+    # Not at the top: who verifies a dataset does without numpy.
+    import numpy as np
+    from safetensors.numpy import load_file
+
     filled = [shard for shard in shards if shard.manifest.accepted]
     first = load_file(filled[0].folder / LATENTS) if filled else {}
     widths = {name: first[name].shape[1] if filled else 0 for name in ("w", "z")}
@@ -47,7 +50,7 @@ def _begin(path: Path, rows: int, widths: dict[str, int]) -> dict[str, int]:
     begins: dict[str, int] = {}
     end = 0
     for name, width in widths.items():
-        begins[name], end = end, end + rows * width * _FLOAT.itemsize
+        begins[name], end = end, end + rows * width * _FLOAT_BYTES
         offsets = [begins[name], end]
         header[name] = {"dtype": "F32", "shape": [rows, width], "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -56,3 +59,28 @@ def _begin(path: Path, rows: int, widths: dict[str, int]) -> dict[str, int]:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)
     return {name: 8 + len(text) + begin for name, begin in begins.items()}
+
+
+def latent_rows(path: Path) -> set[int]:
+    """How many rows z and w have in the file: one number, unless something is wrong. Needs no numpy.
+
+    Raises:
+        ValueError: It is not what `merge_latents` writes.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        text = file.read(length) if len(start) == 8 and length <= _MAX_HEADER_BYTES else b""
+    try:
+        header: dict[str, Any] = json.loads(text)
+        places = [(*header[name]["shape"], *header[name]["data_offsets"]) for name in ("w", "z")]
+        fits = [
+            rows * width * _FLOAT_BYTES == end - begin and 8 + length + end <= path.stat().st_size
+            for rows, width, begin, end in places
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} is not safetensors with z and w") from error
+    if not all(fits):
+        raise ValueError(f"{path.name} has not the size that its header says")
+    return {rows for rows, *_ in places}

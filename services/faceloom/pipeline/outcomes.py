@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KINDS = ("images", "sketches", "layouts")
 # Below it, JavaScript and tables that read every number as a float know whole numbers exactly. All seeds
@@ -74,8 +75,8 @@ class Face:
 
     outcome: Accepted
     files: Mapping[str, bytes]
-    z: NDArray[np.float32]
-    w: NDArray[np.float32]
+    z: "NDArray[np.float32]"
+    w: "NDArray[np.float32]"
 
 
 def seed_to_json(seed: int) -> int | str:

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from faceloom.client import Faceloom
-from faceloom.pipeline.calls import Patience
 from faceloom.pipeline.cancellation import one_cause, to_end
 from faceloom.pipeline.commit import Shard
 from faceloom.pipeline.making import ShardMaker
+from faceloom.pipeline.options import DEFAULT, Options
 from faceloom.pipeline.plan import shard_blocks, shard_count
 from faceloom.pipeline.probe import probe
 from faceloom.pipeline.progress import Phase, Progress, Tally
@@ -25,25 +25,6 @@ from faceloom.pipeline.summary import Summary
 from faceloom.pipeline.verify import is_intact
 
 log = logging.getLogger(__name__)
-
-DEFAULT_JOBS = 4
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a build is run. None of it reaches the dataset's bytes.
-
-    Args:
-        jobs: Blocks in flight: while one is drawn, others are generated and judged.
-        shards: How many shards to commit in; about one for 256 faces when not given.
-        retry_failed: Make the failed candidates of committed shards again.
-        patience: How long to wait for services.
-    """
-
-    jobs: int = DEFAULT_JOBS
-    shards: int | None = None
-    retry_failed: bool = False
-    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ async def run_build(
     spec: BuildSpec,
     output: Output,
     faceloom: Faceloom,
-    options: Options = Options(),
+    options: Options = DEFAULT,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
     """Makes a dataset, or what is missing of it.

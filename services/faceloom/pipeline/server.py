@@ -12,8 +12,8 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from faceloom.pipeline.builds import Build, Order
+from faceloom.pipeline.options import DEFAULT_JOBS
 from faceloom.pipeline.registry import Builds
-from faceloom.pipeline.run import DEFAULT_JOBS
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.pipeline.v1 import pipeline_pb2 as pb

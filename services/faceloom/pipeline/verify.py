@@ -9,12 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from faceloom.pipeline.commit import generations
 from faceloom.pipeline.durable import files_under
 from faceloom.pipeline.finalize import FAILED, SUMS, metadata_row, rejected_row
 from faceloom.pipeline.folder import BuildFolder
+from faceloom.pipeline.latents import latent_rows
 from faceloom.pipeline.manifest import LATENTS, MANIFEST, shard_faults
 from faceloom.pipeline.names import DATASET, METADATA, PLAN, RECIPE, REJECTED, SHARDS, STATE
 from faceloom.pipeline.outcomes import KINDS, Accepted, Rejected, seed_from_json
@@ -120,7 +119,7 @@ def dataset_faults(
             faults.append(Fault(DATASET, "names another recipe than recipe.json"))
         counts = (summary.planned, summary.accepted, summary.rejected, summary.failed)
         return faults + _content_faults(output, recipe, sums, counts)
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         return [*faults, Fault(".", f"cannot be understood: {error!r}")]
 
 
@@ -161,8 +160,7 @@ def _content_faults(
     pictures = sum(path.startswith(tuple(f"{kind}/" for kind in KINDS)) for path in sums)
     if pictures != len(KINDS) * len(accepted):
         faults.append(Fault(METADATA, f"{len(accepted)} rows for {pictures} pictures"))
-    with safe_open(output / LATENTS, "numpy") as latents:
-        rows = {latents.get_slice(name).get_shape()[0] for name in ("z", "w")}
+    rows = latent_rows(output / LATENTS)
     if rows != {len(accepted)}:
         faults.append(Fault(LATENTS, f"{rows} rows for {len(accepted)} faces"))
     ordinals = [[row["ordinal"] for row in group] for group in (accepted, rejected + failed)]

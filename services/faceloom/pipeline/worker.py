@@ -18,9 +18,10 @@ from faceloom.pipeline.cancellation import one_cause, to_end
 from faceloom.pipeline.commit import Shard
 from faceloom.pipeline.folder import CannotWrite, FolderInUse
 from faceloom.pipeline.making import ShardMaker
+from faceloom.pipeline.options import DEFAULT_JOBS, Options
 from faceloom.pipeline.plan import shard_blocks
 from faceloom.pipeline.probe import Probe, probe
-from faceloom.pipeline.run import DEFAULT_JOBS, Options, run_build
+from faceloom.pipeline.run import run_build
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.spent import recorded
 from faceloom.pipeline.stages import SERVICES, Stages, patient_services

