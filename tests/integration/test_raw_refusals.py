@@ -18,6 +18,7 @@ from tests.stores import put_import
 
 from faceloom.cli.one_service import OneService, Question
 from faceloom.cli.options import EngineKind
+from faceloom.cli.outcome import Outcome
 from faceloom.client import Faceloom
 from faceloom.generator.checkpoint import FORMATS
 from faceloom.generator.v1 import generator_pb2 as pb
@@ -27,6 +28,7 @@ from faceloom.runtime.errors import (
     InvalidArgument,
     ServiceError,
     TooLarge,
+    Unavailable,
 )
 from faceloom.store.imported import Answers
 
@@ -195,23 +197,34 @@ def test_pictures_of_different_sizes_make_no_array(store: Path, tmp_path: Path) 
     command = ["sketch", *files, *HERE, "--model", "mine", "--raw", raw]
     done = faceloom(*command, "--out", tmp_path / "out", store=store)
 
-    assert_refused(done, "outputs of 2 sizes do not fit into one array, [256, 256] and [256, 300]")
+    assert done.code == 2
+    assert "outputs of 2 sizes do not fit into one array, [256, 256] and [256, 300]" in done.err
+    assert len(done.out.splitlines()) == 2
     assert not raw.exists()
 
 
 def test_a_place_that_raw_outputs_cannot_be_written_to(store: Path, tmp_path: Path) -> None:
-    done = generate(store, tmp_path / "out", "--seeds", "1", "--raw", tmp_path)
+    raw = tmp_path / "raw.npy"
+    raw.mkdir()
 
-    assert_refused(done, f"cannot write {tmp_path}: ", code=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    done = generate(store, tmp_path / "out", "--seeds", "1", "--raw", raw)
+
+    assert_refused(done, f"cannot write {raw}: ", code=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw.npy"]
 
 
-def test_a_broken_picture_is_named(store: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_raw_outputs_have_a_row_for_every_file_or_are_not_written(
+    store: Path, pictures: list[Path], tmp_path: Path
+) -> None:
     pictures[1].write_bytes(pictures[1].read_bytes()[:100])
+    raw = tmp_path / "raw.npy"
 
-    done = faceloom("classify", *pictures, *HERE, "--model", "mine", store=store)
+    done = faceloom("classify", *pictures, *HERE, "--model", "mine", "--raw", raw, store=store)
 
-    assert_refused(done, f"{pictures[1]}: broken PNG", code=1)
+    assert done.code == 1
+    assert done.out.count("\n") == 2
+    assert f"{raw} is not written" in done.err
+    assert not raw.exists()
 
 
 def test_a_model_that_takes_few_at_once_is_asked_for_few(
@@ -248,9 +261,9 @@ def test_large_faces_are_refused_as_too_many(tmp_path: Path) -> None:
     assert error.value.reason == TOO_MANY_ITEMS
 
 
-def asked(refusal: ServiceError | None, most: int) -> tuple[list[int], list[int]]:
-    """How many things each call asked for, and what came back in all, of a service that refuses more than
-    `most` of seven at once."""
+def asked(refusal: ServiceError | None, most: int) -> tuple[list[int], list[int], str | None]:
+    """How many things each call asked for, what came back in all, and what the command ended with, of a
+    service that refuses more than `most` of seven at once."""
     sizes: list[int] = []
     got: list[int] = []
 
@@ -263,12 +276,17 @@ def asked(refusal: ServiceError | None, most: int) -> tuple[list[int], list[int]
     def take(some: Sequence[int], answer: pb.GenerateResponse) -> None:
         got.extend(face.seed for face in answer.faces)
 
-    def explain(error: ServiceError, some: Sequence[int]) -> FaceloomError:
-        return FaceloomError(f"{list(some)}: {error.message}")
+    def request(some: Sequence[int]) -> pb.GenerateRequest:
+        return pb.GenerateRequest(seeds=some)
 
-    question = Question(6, lambda some: pb.GenerateRequest(seeds=some), send, take, explain)
-    OneService("generator", EngineKind.TORCHSERVE, None, None).ask([*range(7)], question)
-    return sizes, got
+    outcome = Outcome("generator", 7, as_json=False)
+    question = Question(6, int, request, send, take, options={"seeds": "--seeds"})
+    OneService("generator", EngineKind.TORCHSERVE, None, None).ask(range(7), question, outcome)
+    try:
+        outcome.report({})
+    except FaceloomError as error:
+        return sizes, got, str(error)
+    return sizes, got, None
 
 
 @pytest.mark.parametrize(
@@ -281,18 +299,16 @@ def asked(refusal: ServiceError | None, most: int) -> tuple[list[int], list[int]
     ],
 )
 def test_calls_are_halved(refusal: ServiceError | None, most: int, sizes: list[int]) -> None:
-    assert asked(refusal, most) == (sizes, [*range(7)])
+    assert asked(refusal, most) == (sizes, [*range(7)], None)
 
 
 @pytest.mark.parametrize(
     ("refusal", "says"),
     [
-        (InvalidArgument("too many", reason=TOO_MANY_ITEMS), "[0]: too many"),
-        (InvalidArgument("no such seed", field="seeds"), "[0, 1, 2, 3, 4, 5]: no such seed"),
+        (InvalidArgument("too many", reason=TOO_MANY_ITEMS), "too many; 0 of 7 done, 7 not"),
+        (InvalidArgument("no such seed", field="seeds[3]"), "--seeds: no such seed"),
+        (Unavailable("gone"), "gone; 0 of 7 done, 7 not"),
     ],
 )
-def test_what_smaller_calls_do_not_help_is_explained(refusal: ServiceError, says: str) -> None:
-    with pytest.raises(FaceloomError) as error:
-        asked(refusal, 0)
-
-    assert str(error.value) == says
+def test_what_smaller_calls_do_not_help_ends_the_command(refusal: ServiceError, says: str) -> None:
+    assert asked(refusal, 0)[2] == says

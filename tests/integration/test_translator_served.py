@@ -123,6 +123,6 @@ def test_a_reference_that_cannot_be_read_is_named_and_leaves_nothing(
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
 
-    assert done.returncode == 1
-    assert done.stderr == f"faceloom: {face}: broken PNG: not a PNG file\n"
+    assert done.returncode == 2
+    assert done.stderr == f"faceloom: {face} is a text file; give PNG, JPEG or WebP files\n"
     assert not (tmp_path / "out").exists()

@@ -1,14 +1,16 @@
 import json
 import subprocess
 import sys
+from itertools import islice
 
 import pytest
 import typer
 from typer.main import get_command
 
 from faceloom.cli.files import target_files
-from faceloom.cli.generate import parse_seeds
+from faceloom.cli.inputs import sources
 from faceloom.cli.main import app
+from faceloom.cli.seeds import parse_seeds
 from faceloom.runtime.errors import UsageError
 
 
@@ -30,18 +32,45 @@ def commands(command: typer.core.TyperGroup, path: str = "") -> dict[str, typer.
     [("0-3,7", [0, 1, 2, 3, 7]), ("5", [5]), ("18446744073709551615", [2**64 - 1])],
 )
 def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
-    assert parse_seeds(text) == seeds
+    assert list(parse_seeds(text)) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "1-b", "3-1", "18446744073709551616"])
-def test_other_seeds_are_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError, match="--seeds"):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "--seeds is empty"),
+        ("a", "--seeds a: give numbers and ranges, for example 0-63,100"),
+        ("1-", "--seeds 1-: give numbers"),
+        ("-3", "--seeds -3: give numbers"),
+        ("1-b", "--seeds 1-b: give numbers"),
+        ("1,,2", "--seeds 1,,2: give numbers"),
+        ("5-3", "--seeds 5-3: 5-3 goes down"),
+        ("0,9-7", "--seeds 0,9-7: 9-7 goes down"),
+        ("18446744073709551616", "seeds go from 0 to 2^64 - 1"),
+        ("0-18446744073709551616", "seeds go from 0 to 2^64 - 1"),
+        ("9" * 5000, "seeds go from 0 to 2^64 - 1"),
+        ("0-3,2", "--seeds 0-3,2: 2 is there twice"),
+        ("7,7", "--seeds 7,7: 7 is there twice"),
+    ],
+)
+def test_other_seeds_are_refused_for_what_is_wrong_with_them(text: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
         parse_seeds(text)
+
+    assert says in str(error.value)
+
+
+def test_any_number_of_seeds_takes_no_memory() -> None:
+    seeds = parse_seeds("5,0-3,10000000000-18446744073709551615")
+
+    assert seeds.count == 5 + 2**64 - 10**10
+    assert list(islice(seeds, 7)) == [5, 0, 1, 2, 3, 10**10, 10**10 + 1]
 
 
 def test_two_files_with_one_result_are_refused(tmp_path) -> None:
-    with pytest.raises(UsageError, match=r"face\.png"):
-        target_files([tmp_path / "a" / "face.png", tmp_path / "b" / "face.jpg"], tmp_path)
+    given = sources([tmp_path / "a" / "face.png", tmp_path / "b" / "face.jpg"])
+    with pytest.raises(UsageError, match=r"as face\.png in"):
+        target_files(given, tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(commands(get_command(app))))
@@ -60,10 +89,14 @@ def test_every_command_has_an_example_in_its_help(name: str) -> None:
         (["build", "--out", "x", "--candidates", "5", "--profile", "full"], "up --profile full"),
         (["report", "x", "--profile", "full"], "--engine inprocess"),
         (["sketch", "no-such-file.png", "--out", "x"], "No such file"),
-        (["sketch", "notes.txt", "--out", "x"], "PNG, JPEG or WebP"),
+        (["sketch", "pyproject.toml", "--out", "x"], "is a text file; give PNG, JPEG or WebP"),
+        (["sketch", "*.gif", "--out", "x"], "no file matches *.gif"),
+        (["sketch", "protos", "--out", "x"], "protos is a folder without PNG, JPEG or WebP files"),
+        (["sketch", "-", "-", "--out", "x"], "give it once"),
+        (["classify", "-", "--raw", "x", "--engine", "inprocess"], "a .npy file"),
         (["generate", "--seeds", "x", "--out", "x"], "0-63"),
         (["translate", "a.png"], "No such file"),
-        (["translate", "a.gif"], "PNG, JPEG or WebP"),
+        (["translate", "pyproject.toml"], "is a text file; give PNG, JPEG or WebP"),
         (
             ["translate", "a.png", "--variants", "5"],
             "--style-seed",

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from faceloom.cli.files import protect_dataset, refuse_overwriting
 from faceloom.cli.options import (
     AsJson,
     Engine,
@@ -91,9 +92,24 @@ def report(
     Example: [bold]faceloom report faces --out report.html[/bold]
     """
     check_profile(engine, profile)
-    known = {} if timings is None else json.loads(timings.read_text().splitlines()[-1])
+    protect_dataset(dataset, out, but=".html")
+    if timings:
+        refuse_overwriting([timings], [out])
+    known = _build_result(timings) if timings else {}
     asyncio.run(_report(dataset, out, engine, profile, known))
     typer.echo(str(out))
+
+
+def _build_result(timings: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(timings.read_text().splitlines()[-1])
+        return dict(known)
+    except OSError as error:
+        raise UsageError(f"--timings {timings}: {error.strerror}") from None
+    except (ValueError, TypeError, IndexError):
+        raise UsageError(
+            f"--timings {timings} is not what `faceloom build --json` printed"
+        ) from None
 
 
 async def _report(

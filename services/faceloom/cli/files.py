@@ -1,69 +1,113 @@
-"""Files that commands read and write."""
+"""Files that commands write: whole or not at all, and never over what they read."""
 
-from collections.abc import Iterator, Sequence
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
-from faceloom.common.v1 import image_pb2
+from faceloom.cli.inputs import Source
 from faceloom.runtime.errors import FaceloomError, UsageError
 
-_FORMATS = {
-    ".png": image_pb2.IMAGE_FORMAT_PNG,
-    ".jpg": image_pb2.IMAGE_FORMAT_JPEG,
-    ".jpeg": image_pb2.IMAGE_FORMAT_JPEG,
-    ".webp": image_pb2.IMAGE_FORMAT_WEBP,
-}
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder for the results; it is made if it is not there.")
+]
 
-Files = Annotated[list[Path], typer.Argument(help="PNG, JPEG or WebP files.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+# So many names are told of a list that may be long.
+_TOLD = 3
 
 
-def read_image(file: Path) -> image_pb2.Image:
-    """A picture file as a message.
+def target_files(sources: Sequence[Source], out: Path) -> list[Path]:
+    """Where each picture's result goes.
 
     Raises:
-        UsageError: The file is not there, or is of another kind.
+        UsageError: `out` is a file, or two results would be written to the same place.
     """
-    kind = _FORMATS.get(file.suffix.lower())
-    if kind is None:
-        raise UsageError(f"{file}: give PNG, JPEG or WebP files")
-    try:
-        return image_pb2.Image(format=kind, data=file.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from None
+    check_folder(out)
+    targets = [out / f"{source.stem}.png" for source in sources]
+    counts = Counter(target.name for target in targets)
+    twins = sorted(name for name, count in counts.items() if count > 1)
+    if twins:
+        more = f" and {len(twins) - _TOLD} more" if len(twins) > _TOLD else ""
+        raise UsageError(
+            f"several files would be written as {', '.join(twins[:_TOLD])}{more} in {out}"
+        )
+    return targets
 
 
-def target_files(files: Sequence[Path], out: Path) -> list[Path]:
-    """Where each file's result goes.
+def check_folder(out: Path) -> None:
+    """Makes sure that results can go into a folder, which need not be there yet.
 
     Raises:
-        UsageError: `out` is a file, or two files would be written to the same place.
+        UsageError: It is a file.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the results")
-    targets = [out / f"{file.stem}.png" for file in files]
-    twins = {target.name for target in targets if targets.count(target) > 1}
-    if twins:
-        raise UsageError(f"several files would be written as {', '.join(sorted(twins))} in {out}")
-    return targets
+
+
+def refuse_overwriting(
+    inputs: Iterable[Path], targets: Iterable[Path], option: str = "--out"
+) -> None:
+    """Makes sure that nothing which is read is also written, whatever names and links lead to it.
+
+    Args:
+        inputs: Files that are read; those that are not there are passed over.
+        targets: Files that will be written, there or not.
+        option: What to change.
+
+    Raises:
+        UsageError: A target is an input.
+    """
+    known = {identity: file for file in inputs if (identity := _identity(file))}
+    for target in targets:
+        identity = _identity(target) if known else None
+        if identity in known:
+            raise UsageError(f"{known[identity]} would be overwritten; give another {option}")
+
+
+def protect_dataset(dataset: Path, target: Path, *, but: str = "") -> None:
+    """Makes sure that a file which is written is none of a dataset's.
+
+    Args:
+        dataset: The dataset's folder.
+        target: The file, there or not.
+        but: The suffix of files that may be replaced even there.
+
+    Raises:
+        UsageError: It would replace a file of the dataset.
+    """
+    inside = target.resolve().is_relative_to(dataset.resolve())
+    if inside and target.exists() and not (but and target.suffix == but):
+        raise UsageError(f"{target} of the dataset would be overwritten; give another --out")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """The file that a name leads to, on its device; none if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that is there whole when the block ends, or not at all; its folder is made.
+    """A file that is there whole when the block ends, or not at all; its folder is made. Of several processes
+    that write it, the last one wins.
 
     Raises:
         FaceloomError: It cannot be written there.
     """
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".new-{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             yield file
-        partial.replace(target)
+        os.replace(partial, target)
     except OSError as error:
         raise FaceloomError(f"cannot write {target}: {error.strerror or error}") from None
     finally:

@@ -1,6 +1,6 @@
 """`faceloom generate`: seeds and latents to faces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -8,13 +8,15 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from faceloom.cli.files import Out, write_file
+from faceloom.cli.files import Out, check_folder, write_file
 from faceloom.cli.one_service import Model, OneService, Question, Raw
-from faceloom.cli.options import AsJson, Engine, EngineKind, print_result
+from faceloom.cli.options import AsJson, Engine, EngineKind
+from faceloom.cli.outcome import Outcome
+from faceloom.cli.seeds import parse_seeds
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.errors import FaceloomError, ServiceError, UsageError
+from faceloom.runtime.errors import UsageError
 
 Source: TypeAlias = int | pb.Latent
 
@@ -46,7 +48,10 @@ class Noise(StrEnum):
 def generate(
     out: Out,
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds and ranges, for example 0-63,100; 0-63.")
+        str | None,
+        typer.Option(
+            help="Seeds and ranges, for example 0-63,100, each once, 0 to 2^64 - 1; 0-63 by default."
+        ),
     ] = None,
     latents: Annotated[
         Path | None,
@@ -75,8 +80,13 @@ def generate(
     Example: [bold]faceloom generate --seeds 0-63 --psi 0.7 --out faces[/bold]
     """
     service = OneService("generator", engine, model, raw)
-    given = _given(seeds, latents, space)
-    of_w = any(isinstance(one, pb.Latent) and one.space != pb.LATENT_SPACE_Z for one in given)
+    given, count, of_w = _given(seeds, latents, space)
+    check_folder(out)
+    if latents:
+        service.protect([latents], (out / _latent_name(place) for place in range(count)))
+    else:
+        service.protect([], [])
+    outcome = Outcome("generator", count, as_json)
     default_psi = 1.0 if of_w else _PSI
     base = pb.GenerateRequest(
         truncation_psi=default_psi if psi is None else psi,
@@ -88,42 +98,42 @@ def generate(
     written: list[str] = []
 
     def take(some: Sequence[Source], answer: pb.GenerateResponse) -> None:
-        for one, face in zip(some, answer.faces, strict=True):
-            name = f"latent{len(written):07d}" if isinstance(one, pb.Latent) else f"seed{one:07d}"
-            written.append(write_file(out / f"{name}.png", face.image.data))
+        for place, (one, face) in enumerate(zip(some, answer.faces, strict=True), outcome.done):
+            name = _latent_name(place) if isinstance(one, pb.Latent) else f"seed{one:07d}.png"
+            file = write_file(out / name, face.image.data)
+            if as_json:
+                written.append(file)
 
     # A latent's random noise follows from its place in the call, which must not depend on what else fits in.
     at_once = 1 if latents and noise is Noise.RANDOM else _AT_ONCE
-    ask = partial(_request, base)
-    service.ask(given, Question(at_once, ask, Faceloom.generate, take, _explained))
-    print_result(service.report({"files": written}), as_json, f"{len(written)} faces in {out}")
+    question = Question(
+        at_once, _itself, partial(_request, base), Faceloom.generate, take, options=_OPTIONS
+    )
+    also = service.ask(given, question, outcome)
+    outcome.report({"files": written, **also}, f"{outcome.done} faces in {out}")
 
 
-def _given(seeds: str | None, latents: Path | None, space: Space | None) -> Sequence[Source]:
+def _given(
+    seeds: str | None, latents: Path | None, space: Space | None
+) -> tuple[Iterable[Source], int, bool]:
+    """What faces are made of, how many there are, and whether they are w or w+."""
     if latents is None:
         if space is not None:
             raise UsageError("--space says what --latents are: give them")
-        return parse_seeds("0-63" if seeds is None else seeds)
+        parsed = parse_seeds("0-63" if seeds is None else seeds)
+        return parsed, parsed.count, False
     if seeds is not None:
         raise UsageError("give --seeds or --latents, not both")
-    return read_latents(latents, space)
+    read = read_latents(latents, space)
+    return read, len(read), read[0].space != pb.LATENT_SPACE_Z
 
 
-def parse_seeds(text: str) -> list[int]:
-    """`0-3,7` as [0, 1, 2, 3, 7].
+def _itself(source: Source) -> Source:
+    return source
 
-    Raises:
-        UsageError: It is not a list of seeds and ranges.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"--seeds {text!r}: give numbers and ranges, for example 0-63,100")
-        seeds.extend(range(int(first), int(last if dash else first) + 1))
-    if not seeds or max(seeds) >= 2**64:
-        raise UsageError(f"--seeds {text!r}: seeds go from 0 to 2^64 - 1")
-    return seeds
+
+def _latent_name(place: int) -> str:
+    return f"latent{place:07d}.png"
 
 
 def read_latents(file: Path, space: Space | None) -> list[pb.Latent]:
@@ -171,12 +181,6 @@ def _request(base: pb.GenerateRequest, some: Sequence[Source]) -> pb.GenerateReq
     )
     request.MergeFrom(base)
     return request
-
-
-def _explained(error: ServiceError, some: Sequence[Source]) -> FaceloomError:
-    """The refusal of a request, by the option that it is about."""
-    option = _OPTIONS.get((error.field or "").partition("[")[0])
-    return UsageError(f"{option}: {error.message}") if option else error
 
 
 def register(app: typer.Typer) -> None:

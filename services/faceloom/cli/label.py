@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceloom.cli.files import write_file
+from faceloom.cli.files import protect_dataset, refuse_overwriting, write_file
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl
 from faceloom.pipeline.storage.output import local_dataset
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from faceloom.studio.labels import Verdicts
 
 app = typer.Typer(no_args_is_help=True, help="Read the labels that people gave in the studio.")
+
+_SQLITE = "sqlite:///"
 
 Dataset = Annotated[
     Path, typer.Option(parser=local_dataset, help="The dataset whose faces were labelled.")
@@ -68,6 +70,9 @@ def export(
     from faceloom.studio.labelling import label_file
     from faceloom.studio.labels import Label
 
+    protect_dataset(dataset, out)
+    if labels.startswith(_SQLITE):
+        refuse_overwriting([Path(labels.removeprefix(_SQLITE))], [out])
     found = _verdicts(dataset, labels)
     if not found.decided:
         raise FaceloomError(

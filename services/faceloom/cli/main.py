@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
 from faceloom import __version__
+from faceloom.cli import json_output
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.extras import how_to_install
 
@@ -110,17 +111,24 @@ def _faceloom(
 
 def run() -> None:
     """The console script. Exit code 0: done; 1: what was asked failed; 2: asked wrongly."""
+    json_output.begin()
     try:
         app()
-    except UsageError as error:
-        typer.echo(f"faceloom: {error}", err=True)
-        sys.exit(2)
     except FaceloomError as error:
-        typer.echo(f"faceloom: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
-        typer.echo(f"faceloom: {how_to_install(str(error.name))}", err=True)
-        sys.exit(2)
+        _fail(how_to_install(str(error.name)), 2)
+    except SystemExit as ended:
+        # Said by Typer, on standard error.
+        if ended.code == 2:
+            json_output.print_failure("asked wrongly; standard error says how")
+        raise
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"faceloom: {message}", err=True)
+    json_output.print_failure(message)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

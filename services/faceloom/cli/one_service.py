@@ -1,29 +1,33 @@
 """What the commands that ask one service share: its model, its calls, and what its network itself answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import typer
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.progress import Progress
 
-from faceloom.cli.files import new_file
+from faceloom.cli.files import new_file, refuse_overwriting
 from faceloom.cli.options import EngineKind, connect
+from faceloom.cli.outcome import Outcome
 from faceloom.client import Faceloom
 from faceloom.runtime.errors import (
     TOO_MANY_ITEMS,
     FaceloomError,
+    Internal,
     InvalidArgument,
     ServiceError,
     TooLarge,
     UsageError,
 )
+from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.profile import model_folder, named_model
 
+S = TypeVar("S")
 T = TypeVar("T")
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -45,22 +49,100 @@ Raw = Annotated[
 
 
 @dataclass(frozen=True)
-class Question(Generic[T, Req, Res]):
-    """How some items are asked for, and what becomes of the answer.
+class Question(Generic[S, T, Req, Res]):
+    """How things are asked for, and what becomes of the answers.
 
     Args:
-        at_once: How many items one call asks for at most.
-        request: Makes the request for some items.
+        at_once: How many things one call asks for at most.
+        read: Makes of a source, a file for example, what is asked for. What it raises costs that source only.
+        request: Makes the request for some things.
         send: Sends it.
-        take: Is given the answer to some items.
-        explain: What a refusal of some items means to the person who asked.
+        take: Is given the answer to some things.
+        own: Fields of a request that one thing fills. A refusal that names one of them costs that thing only.
+        options: What a person calls the other fields.
     """
 
     at_once: int
+    read: Callable[[S], T]
     request: Callable[[Sequence[T]], Req]
     send: Callable[[Faceloom, Req], Awaitable[Res]]
     take: Callable[[Sequence[T], Res], None]
-    explain: Callable[[ServiceError, Sequence[T]], FaceloomError]
+    own: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def is_about_one(self, error: ServiceError) -> bool:
+        """Whether another thing might be answered where this one was refused."""
+        if isinstance(error, TooLarge | Internal):
+            return bool(self.own)
+        return isinstance(error, InvalidArgument) and _head(error) in self.own
+
+    def explained(self, error: ServiceError) -> FaceloomError:
+        """A refusal that would meet every thing, in the words of the command line."""
+        option = self.options.get(_head(error))
+        return UsageError(f"{option}: {error.message}") if option else error
+
+
+def _head(error: ServiceError) -> str:
+    """The outermost field that an error names: `images` of `images[3].data`."""
+    return re.split(r"[.\[]", error.field or "")[0]
+
+
+class _Waiting(Generic[S, T]):
+    """Things that are asked for next. They are read when their turn comes, a call's worth at a time."""
+
+    def __init__(
+        self, sources: Iterable[S], question: Question[S, T, Any, Any], outcome: Outcome
+    ) -> None:
+        self._sources = iter(sources)
+        self._question = question
+        self._outcome = outcome
+        self._read: list[tuple[S, T]] = []
+        self._at_once = question.at_once
+        # So many from the first one on are asked for one by one.
+        self._alone = 0
+
+    def call(self) -> list[T]:
+        """What the next call asks for; nothing at the end."""
+        wanted = 1 if self._alone else self._at_once
+        while len(self._read) < wanted and self._read_next():
+            pass
+        some = [thing for _, thing in self._read[:wanted]]
+        while len(some) > 1 and self._question.request(some).ByteSize() > MAX_MESSAGE_BYTES:
+            some = some[: len(some) // 2]
+        return some
+
+    def answered(self, count: int) -> None:
+        """The first things were answered."""
+        del self._read[:count]
+        self._alone = max(0, self._alone - count)
+
+    def refused(self, count: int, error: ServiceError) -> None:
+        """The first things were refused: fewer are asked for, or one by one, or the only one has failed.
+
+        Raises:
+            FaceloomError: The refusal would meet all others as well.
+        """
+        if count > 1 and error.reason in _TOO_MUCH:
+            # How many it takes depends on the model, and only the service knows that.
+            self._at_once = count // 2
+        elif not self._question.is_about_one(error):
+            raise self._question.explained(error)
+        elif count > 1:
+            self._alone = count
+        else:
+            guilty = str(self._read[0][0])
+            self.answered(1)
+            self._outcome.failed(guilty, FaceloomError(f"{guilty}: {error.message}"))
+
+    def _read_next(self) -> bool:
+        """Whether there was another source."""
+        for source in self._sources:
+            try:
+                self._read.append((source, self._question.read(source)))
+            except FaceloomError as error:
+                self._outcome.failed(str(source), error)
+            return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -91,52 +173,75 @@ class OneService:
         """What requests say. A model that is loaded into this process is the only one there."""
         return self.model or "" if self.engine is EngineKind.TORCHSERVE else ""
 
-    def ask(self, items: Sequence[T], question: Question[T, Req, Res]) -> None:
-        """Asks for all items, then writes the raw outputs if they are wanted.
+    def protect(self, inputs: Sequence[Path], targets: Iterable[Path]) -> None:
+        """Makes sure that neither results nor raw outputs are written over what is read, or over each other.
 
         Raises:
-            FaceloomError: There is no such model, a call failed, or a file cannot be written.
+            UsageError: They would be.
         """
-        asyncio.run(self._call(items, question))
+        refuse_overwriting(inputs, targets)
         if self.raw:
-            # Not at the top: who asks running services needs neither.
-            import numpy as np
+            refuse_overwriting(inputs, [self.raw], "--raw")
+            if self.raw.suffix != ".npy":
+                raise UsageError(f"--raw {self.raw}: raw outputs are written as a .npy file")
 
-            from faceloom.raw import raw_outputs
+    def ask(
+        self, sources: Iterable[S], question: Question[S, T, Req, Res], outcome: Outcome
+    ) -> dict[str, str]:
+        """Asks for everything, then writes the raw outputs if they are wanted. How it went is in the outcome.
 
-            with Console(stderr=True).status("computing what the network itself answers"):
-                # One by one, because the service may take no more; chunks are of the same size anyway.
-                requests = [question.request([item]) for item in items]
-                outputs = raw_outputs(self.name, self._folder, requests)
-            with new_file(self.raw) as file:
-                np.save(file, outputs, allow_pickle=False)
-
-    def report(self, result: dict[str, Any]) -> dict[str, Any]:
-        """The outcome of the command, with the file of raw outputs if there is one."""
-        return {**result, "raw": str(self.raw)} if self.raw else result
+        Returns:
+            What JSON says of it: the file of raw outputs, if one was written.
+        """
+        asked: list[Req] = []
+        try:
+            asyncio.run(self._call(sources, question, outcome, asked))
+            if self.raw and outcome.errors:
+                raise FaceloomError(f"{self.raw} is not written, for its rows are the files'")
+            if self.raw:
+                self._write_raw(self.raw, asked)
+                return {"raw": str(self.raw)}
+        except FaceloomError as error:
+            outcome.end(error)
+        except KeyboardInterrupt:
+            outcome.end(FaceloomError("interrupted"))
+        return {}
 
     @property
     def _folder(self) -> Path:
         return named_model(self.name, self.model) if self.model else model_folder("tiny", self.name)
 
-    async def _call(self, items: Sequence[T], question: Question[T, Req, Res]) -> None:
+    async def _call(
+        self,
+        sources: Iterable[S],
+        question: Question[S, T, Req, Res],
+        outcome: Outcome,
+        asked: list[Req],
+    ) -> None:
         models = {self.name: self._folder} if self.engine is EngineKind.INPROCESS else None
-        console = Console(stderr=True)
-        bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        waiting = _Waiting(sources, question, outcome)
         async with connect(self.engine, models) as faceloom:
-            with bar:
-                task = bar.add_task(self.name, total=len(items))
-                rest, at_once = items, question.at_once
-                while rest:
-                    some = rest[:at_once]
+            with outcome.bar:
+                while some := waiting.call():
                     try:
                         answer = await question.send(faceloom, question.request(some))
-                    except (InvalidArgument, TooLarge) as error:
-                        if len(some) == 1 or error.reason not in _TOO_MUCH:
-                            raise question.explain(error, some) from None
-                        # How many it takes depends on the model, and only the service knows that.
-                        at_once = len(some) // 2
+                    except ServiceError as error:
+                        waiting.refused(len(some), error)
                         continue
                     question.take(some, answer)
-                    rest = rest[len(some) :]
-                    bar.advance(task, len(some))
+                    if self.raw:
+                        # One by one, because the service may take no more; chunks are of one size anyway.
+                        asked += [question.request([thing]) for thing in some]
+                    waiting.answered(len(some))
+                    outcome.succeeded(len(some))
+
+    def _write_raw(self, target: Path, requests: Sequence[Req]) -> None:
+        # Not at the top: who asks running services needs neither.
+        import numpy as np
+
+        from faceloom.raw import raw_outputs
+
+        with Console(stderr=True).status("computing what the network itself answers"):
+            outputs = raw_outputs(self.name, self._folder, requests)
+        with new_file(target) as file:
+            np.save(file, outputs, allow_pickle=False)

@@ -1,6 +1,5 @@
 """What several commands share: which engine to call, for how long, and how answers are printed."""
 
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from faceloom.cli.json_output import print_object
 from faceloom.client import Faceloom
 from faceloom.pipeline.client import PipelineClient
 from faceloom.runtime.errors import ServiceError, UsageError
@@ -143,4 +143,7 @@ def check_profile(engine: EngineKind, profile: str | None) -> None:
 
 def print_result(result: dict[str, Any], as_json: bool, text: str) -> None:
     """The outcome of a command, for a machine or for a person."""
-    typer.echo(json.dumps(result) if as_json else text)
+    if as_json:
+        print_object(result)
+    else:
+        typer.echo(text)

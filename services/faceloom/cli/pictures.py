@@ -1,25 +1,25 @@
 """`classify`, `sketch`, `segment`: one service on files of pictures."""
 
-import re
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from faceloom.cli.files import Files, Out, read_image, target_files, write_file
+from faceloom.cli.files import Out, target_files, write_file
+from faceloom.cli.inputs import Files, Source, files_of, read_image, sources
 from faceloom.cli.one_service import Model, OneService, Question, Raw
-from faceloom.cli.options import AsJson, Engine, EngineKind, print_result
+from faceloom.cli.options import AsJson, Engine, EngineKind
+from faceloom.cli.outcome import FailFast, Outcome
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.quality.v1 import quality_pb2
-from faceloom.runtime.errors import FaceloomError, ServiceError, TooLarge
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 
 # Large photographs in files fit into one message, mostly.
 _AT_ONCE = 4
+_OWN = ("images",)
 
 
 class Style(StrEnum):
@@ -30,24 +30,29 @@ class Style(StrEnum):
 
 
 class Picture(NamedTuple):
-    """A file and what is in it."""
+    """A picture and what is in it."""
 
-    file: Path
+    source: Source
     image: image_pb2.Image
 
 
 def classify(
     files: Files,
+    fail_fast: FailFast = False,
     model: Model = None,
     raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Score faces: the probability that a person keeps them.
+    """Score faces: the probability that a person keeps them. A file that cannot be scored is named, and the
+    others are scored.
 
-    Example: [bold]faceloom classify faces/*.png --json[/bold]
+    Example: [bold]faceloom classify faces --json[/bold]
     """
     service = OneService("quality", engine, model, raw)
+    given = sources(files)
+    service.protect(files_of(given), [])
+    outcome = Outcome("quality", len(given), as_json, fail_fast)
     scores: list[dict[str, Any]] = []
 
     def request(some: Sequence[Picture]) -> quality_pb2.ClassifyRequest:
@@ -57,32 +62,35 @@ def classify(
 
     def take(some: Sequence[Picture], answer: quality_pb2.ClassifyResponse) -> None:
         for picture, quality in zip(some, answer.qualities, strict=True):
-            scores.append(
-                {"file": str(picture.file), "score": quality.score, "accepted": quality.accepted}
-            )
+            name, score, kept = picture.source.name, quality.score, quality.accepted
+            scores.append({"file": name, "score": score, "accepted": kept})
+            outcome.say(f"{score:.4f}  {'keep' if kept else 'reject'}  {name}")
 
-    service.ask(_pictures(files), Question(_AT_ONCE, request, Faceloom.classify, take, _explained))
-    lines = [
-        f"{s['score']:.4f}  {'keep' if s['accepted'] else 'reject'}  {s['file']}" for s in scores
-    ]
-    print_result(service.report({"qualities": scores}), as_json, "\n".join(lines))
+    question = Question(_AT_ONCE, _read, request, Faceloom.classify, take, _OWN)
+    written = service.ask(given, question, outcome)
+    outcome.report({"qualities": scores, **written})
 
 
 def sketch(
     files: Files,
     out: Out,
     style: Annotated[Style, typer.Option(help="Learned or classical lines.")] = Style.LEARNED,
+    fail_fast: FailFast = False,
     model: Model = None,
     raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Draw pictures as dark lines on white: OUT/<name>.png.
+    """Draw pictures as dark lines on white: OUT/<name>.png. A file that cannot be drawn is named, and the
+    others are drawn.
 
     Example: [bold]faceloom sketch photo.jpg --out sketches[/bold]
     """
     service = OneService("sketch", engine, model, raw)
-    targets = dict(zip(files, target_files(files, out), strict=True))
+    given = sources(files)
+    targets = dict(zip(given, target_files(given, out), strict=True))
+    service.protect(files_of(given), targets.values())
+    outcome = Outcome("sketch", len(given), as_json, fail_fast)
     written: list[str] = []
 
     def request(some: Sequence[Picture]) -> sketch_pb2.SketchRequest:
@@ -95,26 +103,33 @@ def sketch(
 
     def take(some: Sequence[Picture], answer: sketch_pb2.SketchResponse) -> None:
         for picture, drawing in zip(some, answer.sketches, strict=True):
-            written.append(write_file(targets[picture.file], drawing.data))
+            written.append(write_file(targets[picture.source], drawing.data))
+            outcome.say(written[-1])
 
-    service.ask(_pictures(files), Question(_AT_ONCE, request, Faceloom.sketch, take, _explained))
-    print_result(service.report({"files": written}), as_json, "\n".join(written))
+    question = Question(_AT_ONCE, _read, request, Faceloom.sketch, take, _OWN)
+    also = service.ask(given, question, outcome)
+    outcome.report({"files": written, **also})
 
 
 def segment(
     files: Files,
     out: Out,
+    fail_fast: FailFast = False,
     model: Model = None,
     raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Label pictures with the 19 CelebAMask-HQ classes: OUT/<name>.png, ids in a palette.
+    """Label pictures with the 19 CelebAMask-HQ classes: OUT/<name>.png, ids in a palette. A file that cannot
+    be labelled is named, and the others are labelled.
 
     Example: [bold]faceloom segment photo.jpg --out layouts[/bold]
     """
     service = OneService("segmentation", engine, model, raw)
-    targets = dict(zip(files, target_files(files, out), strict=True))
+    given = sources(files)
+    targets = dict(zip(given, target_files(given, out), strict=True))
+    service.protect(files_of(given), targets.values())
+    outcome = Outcome("segmentation", len(given), as_json, fail_fast)
     written: list[str] = []
     names: list[str] = []
 
@@ -128,24 +143,16 @@ def segment(
     def take(some: Sequence[Picture], answer: segmentation_pb2.SegmentResponse) -> None:
         names[:] = answer.class_names
         for picture, layout in zip(some, answer.layouts, strict=True):
-            written.append(write_file(targets[picture.file], layout.data))
+            written.append(write_file(targets[picture.source], layout.data))
+            outcome.say(written[-1])
 
-    service.ask(_pictures(files), Question(_AT_ONCE, request, Faceloom.segment, take, _explained))
-    result = service.report({"files": written, "class_names": names})
-    print_result(result, as_json, "\n".join(written))
-
-
-def _pictures(files: Sequence[Path]) -> list[Picture]:
-    return [Picture(file, read_image(file)) for file in files]
+    question = Question(_AT_ONCE, _read, request, Faceloom.segment, take, _OWN)
+    also = service.ask(given, question, outcome)
+    outcome.report({"files": written, "class_names": names, **also})
 
 
-def _explained(error: ServiceError, some: Sequence[Picture]) -> FaceloomError:
-    """The refusal of a request, by the file that it is about."""
-    place = re.match(r"images\[(\d+)\]", error.field or "")
-    if place is None and not isinstance(error, TooLarge):
-        return error
-    guilty = some[int(place[1]) if place else 0]
-    return FaceloomError(f"{guilty.file}: {error.message}")
+def _read(source: Source) -> Picture:
+    return Picture(source, read_image(source))
 
 
 def register(app: typer.Typer) -> None:

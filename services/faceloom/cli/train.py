@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
+from faceloom.cli.files import refuse_overwriting
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.train_translator import join_translators, translator
 from faceloom.pipeline.storage.output import local_dataset
@@ -42,6 +43,7 @@ def screening_faces(teacher: Teacher, out: Out) -> None:
     """
     from faceloom.generator.steer import screening_faces as write
 
+    refuse_overwriting([teacher], [out])
     write(teacher, out)
 
 
@@ -73,6 +75,7 @@ def teacher_faces(
     """
     from faceloom.segmentation.prepare import sample_faces
 
+    refuse_overwriting([teacher], [out])
     sample_faces(teacher, out, count)
 
 
@@ -86,6 +89,7 @@ def layouts(
     """
     from faceloom.segmentation.prepare import paint_labels
 
+    refuse_overwriting([faces, mesh], [out])
     paint_labels(faces, mesh, out)
 
 
@@ -102,6 +106,7 @@ def segmentation(
     """
     from faceloom.segmentation.train import train
 
+    refuse_overwriting([faces, labels], [checkpoint], "--checkpoint")
     with _progress("segmentation") as tell:
         train(faces, labels, out, checkpoint, progress=tell)
 
@@ -119,6 +124,7 @@ def drawings(
     """
     from faceloom.sketch.prepare import draw_targets
 
+    refuse_overwriting([faces, mesh, labels], [out])
     draw_targets(faces, mesh, labels, out)
 
 
@@ -137,6 +143,7 @@ def sketch(
     """
     from faceloom.sketch.train import train
 
+    refuse_overwriting([faces, labels, targets], [checkpoint], "--checkpoint")
     with _progress("sketch") as tell:
         train(faces, labels, targets, out, checkpoint, progress=tell)
 
@@ -149,6 +156,7 @@ def quality_features(faces: Faces, checkpoint: Checkpoint) -> None:
     """
     from faceloom.quality.pretrain import pretrain
 
+    refuse_overwriting([faces], [checkpoint], "--checkpoint")
     with _progress("quality features") as tell:
         pretrain(faces, checkpoint, progress=tell)
 

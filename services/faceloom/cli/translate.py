@@ -1,6 +1,6 @@
 """`faceloom translate`: drawings and label maps to faces."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -8,16 +8,18 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from faceloom.cli.files import Out, read_image, target_files, write_file
+from faceloom.cli.files import Out, target_files, write_file
+from faceloom.cli.inputs import Source, files_of, read_image, sources
 from faceloom.cli.one_service import Model, OneService, Question, Raw
-from faceloom.cli.options import AsJson, Engine, EngineKind, print_result
+from faceloom.cli.options import AsJson, Engine, EngineKind
+from faceloom.cli.outcome import FailFast, Outcome
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import FaceloomError, ServiceError, UsageError
+from faceloom.runtime.errors import UsageError
 from faceloom.translator.v1 import translator_pb2 as pb
 
-# What fields of the request are called here.
-_OPTIONS = {"variants": "--variants", "truncation_psi": "--psi", "alpha": "--alpha"}
+# A request's fields for the picture that is translated.
+_OWN = ("sketch", "layout", "face")
 
 
 class Task(StrEnum):
@@ -36,11 +38,10 @@ class Order(StrEnum):
 
 
 class Wish(NamedTuple):
-    """A file, what is asked of it, and where its face goes."""
+    """A picture, and what is asked of it."""
 
-    file: Path
+    source: Source
     request: pb.TranslateRequest
-    target: Path
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Look:
             UsageError: The options contradict each other.
         """
         self._check()
-        reference = read_image(self.style_reference) if self.style_reference else None
+        reference = None
+        if self.style_reference:
+            reference = read_image(Source(str(self.style_reference), self.style_reference))
         request = pb.TranslateRequest(
             variants=self.variants,
             style_reference=reference,
@@ -71,6 +74,16 @@ class Look:
         if self.style_seed is not None:
             request.style_seed = self.style_seed
         return request
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What the request's fields are called here."""
+        return {
+            "variants": "--variants",
+            "truncation_psi": "--psi",
+            "alpha": "--alpha",
+            "style_reference": f"--style-reference {self.style_reference}",
+        }
 
     def _check(self) -> None:
         seeded, referring = self.style_seed is not None, self.style_reference is not None
@@ -92,7 +105,11 @@ class Look:
 
 def translate(
     files: Annotated[
-        list[Path], typer.Argument(help="PNG, JPEG or WebP drawings or faces, or PNG label maps.")
+        list[Path],
+        typer.Argument(
+            help="PNG, JPEG or WebP drawings or faces, or PNG label maps; folders of them (their own files,"
+            " sorted by name), or - for one on standard input."
+        ),
     ],
     task: Annotated[Task, typer.Option(help="What the files are.")],
     out: Out,
@@ -113,47 +130,42 @@ def translate(
     alpha: Annotated[
         float | None, typer.Option(help="How much of the style is taken, 0 to 1.")
     ] = None,
+    fail_fast: FailFast = False,
     model: Model = None,
     raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Turn drawings, label maps or photographs into faces: OUT/<name>.png; variants are <name>-<k>.png.
-
-    It ends at the first file that is refused. The faces of the files before it stay, each of them whole.
+    """Turn drawings, label maps or photographs into faces: OUT/<name>.png; variants are <name>-<k>.png. A
+    file that is refused is named, and the others are translated.
 
     Example: [bold]faceloom translate --task sketch drawing.png --variants 5 --style-seed 5 --out faces[/bold]
     """
     service = OneService("translator", engine, model, raw)
-    base = Look(variants, style_seed, style_reference, psi, alpha).request()
+    look = Look(variants, style_seed, style_reference, psi, alpha)
+    base = look.request()
     base.model_version = service.model_version
-    wishes = [
-        Wish(file, _with_picture(base, read_image(file), task, label_order), target)
-        for file, target in zip(files, target_files(files, out), strict=True)
-    ]
+    given = sources(files)
+    targets = _targets(given, out, variants)
+    inputs = files_of(given) + ([style_reference] if style_reference else [])
+    service.protect(inputs, [place for places in targets.values() for place in places])
+    outcome = Outcome("translator", len(given), as_json, fail_fast)
     written: list[str] = []
 
+    def read(source: Source) -> Wish:
+        return Wish(source, _with_picture(base, read_image(source), task, label_order))
+
     def take(some: Sequence[Wish], answer: pb.TranslateResponse) -> None:
-        places = _places(some[0].target, variants)
+        places = targets[some[0].source]
         for place, translation in zip(places, answer.translations, strict=True):
             written.append(write_file(place, translation.image.data))
+            outcome.say(written[-1])
 
-    def explain(error: ServiceError, some: Sequence[Wish]) -> FaceloomError:
-        return _explained(error, some[0].file, style_reference)
-
-    service.ask(
-        wishes, Question(1, lambda some: some[0].request, Faceloom.translate, take, explain)
+    question = Question(
+        1, read, lambda some: some[0].request, Faceloom.translate, take, _OWN, look.options
     )
-    print_result(service.report({"files": written}), as_json, "\n".join(written))
-
-
-def _explained(error: ServiceError, file: Path, reference: Path | None) -> FaceloomError:
-    """The refusal of a request, by the file or the option that it is about."""
-    field = error.field or ""
-    if field in _OPTIONS:
-        return UsageError(f"{_OPTIONS[field]}: {error.message}")
-    guilty = reference if field.startswith("style_reference") else file
-    return FaceloomError(f"{guilty}: {error.message}")
+    also = service.ask(given, question, outcome)
+    outcome.report({"files": written, **also})
 
 
 def _with_picture(
@@ -171,10 +183,14 @@ def _with_picture(
     return request
 
 
-def _places(target: Path, variants: int) -> list[Path]:
+def _targets(given: Sequence[Source], out: Path, variants: int) -> dict[Source, list[Path]]:
+    targets = dict(zip(given, target_files(given, out), strict=True))
     if variants == 1:
-        return [target]
-    return [target.with_stem(f"{target.stem}-{k}") for k in range(variants)]
+        return {source: [target] for source, target in targets.items()}
+    return {
+        source: [target.with_stem(f"{target.stem}-{k}") for k in range(variants)]
+        for source, target in targets.items()
+    }
 
 
 def register(app: typer.Typer) -> None:

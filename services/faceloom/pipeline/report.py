@@ -12,13 +12,14 @@ from typing import Any
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
+from faceloom.pipeline.durable import write_atomically
 from faceloom.pipeline.names import METADATA, RECIPE, REJECTED
 from faceloom.pipeline.outcomes import seed_from_json
 from faceloom.pipeline.pictures import colours, figure, triple
 from faceloom.pipeline.recipe import Recipe
 from faceloom.pipeline.summary import read_summary
 from faceloom.pipeline.translations import translations
-from faceloom.runtime.errors import UsageError
+from faceloom.runtime.errors import FaceloomError, UsageError
 
 _TRIPLES = 24
 _FACES = 96
@@ -164,5 +165,8 @@ def _spread(rows: Sequence[dict[str, Any]], most: int) -> Sequence[dict[str, Any
 
 
 def _write(target: Path, page: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, page.encode())
+    except OSError as error:
+        raise FaceloomError(f"cannot write {target}: {error.strerror}") from None
