@@ -95,6 +95,15 @@ async def test_how_far_people_are(studio: Studio) -> None:
     assert counted == [3, 1]
 
 
+async def test_a_person_is_one_whatever_the_spelling(studio: Studio) -> None:
+    one, two, *_ = (await following(studio, "Ann"))["faces"]
+    await judge(studio, one, "keep", "Rene\u0301  Li")
+    await judge(studio, two, "keep", " ren\u00e9 li ")
+
+    assert (await following(studio, "REN\u00c9 LI"))["done"] == 2
+    assert (await verdicts(studio))["people"] == {"Ren\u00e9 Li": 2}
+
+
 async def test_the_label_file_is_what_the_training_reads(studio: Studio, tmp_path: Path) -> None:
     faces = (await following(studio, "Ann", 100))["faces"]
     said = {face: "keep" if number % 2 else "reject" for number, face in enumerate(faces)}

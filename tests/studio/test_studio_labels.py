@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests.studio.postgres import postgres
 
 from faceloom.runtime.errors import Unavailable, UsageError
@@ -87,6 +89,65 @@ def test_nobody_agrees_with_nobody(url: str) -> None:
 
         assert labels.verdicts(RECIPE).agreement is None
         assert labels.verdicts(OTHER).decided == {}
+
+
+# é in one character and in two; the German capital's small form is ss.
+SPELLINGS = [
+    ("Ann", "ann"),
+    ("Ren\u00e9", "Rene\u0301"),
+    ("STRAUSS", "Strauß"),
+    ("Li Na", "li  na"),
+]
+
+
+@pytest.mark.parametrize(("first", "later"), SPELLINGS)
+def test_a_name_in_another_spelling_is_the_same_person(url: str, first: str, later: str) -> None:
+    with LabelStore(url) as labels:
+        labels.put(RECIPE, "one", first, KEEP)
+        labels.put(RECIPE, "two", later, KEEP)
+        labels.put(RECIPE, "one", later, REJECT)
+        labels.put(RECIPE, "three", first, KEEP)
+        labels.remove(RECIPE, "three", later)
+
+        said = {"one": REJECT, "two": KEEP}
+        assert labels.of_person(RECIPE, first) == labels.of_person(RECIPE, later) == said
+        assert labels.verdicts(RECIPE).by_person == {first: {KEEP: 1, REJECT: 1}}
+
+
+@pytest.mark.parametrize(("first", "later"), SPELLINGS)
+def test_people_who_are_in_a_database_twice_are_one(url: str, first: str, later: str) -> None:
+    """As the first versions wrote them."""
+    with LabelStore(url) as labels:
+        write_rows(url, [("one", later, KEEP, 2), ("one", first, REJECT, 1)])
+        write_rows(url, [("two", first, KEEP, 3), ("two", later, REJECT, 4)])
+        labels.put(RECIPE, "three", "Bob", KEEP)
+
+        found = labels.verdicts(RECIPE)
+        assert found.decided == {"one": KEEP, "two": REJECT, "three": KEEP}
+        assert found.by_person == {first: {KEEP: 1, REJECT: 1}, "Bob": {KEEP: 1}}
+        assert found.agreement is None
+        assert labels.of_person(RECIPE, later) == {"one": KEEP, "two": REJECT}
+
+        labels.put(RECIPE, "one", later, REJECT)
+        assert labels.of_person(RECIPE, first) == {"one": REJECT, "two": REJECT}
+        labels.remove(RECIPE, "two", first)
+        assert labels.of_person(RECIPE, later) == {"one": REJECT}
+
+
+def write_rows(url: str, rows: list[tuple[str, str, Label, int]]) -> None:
+    """Puts rows of face, person, label and time into the table as they are."""
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    insert = sa.text(
+        "INSERT INTO labels (recipe, face, person, label, time)"
+        " VALUES (:recipe, :face, :person, :label, :time)"
+    ).bindparams(sa.bindparam("time", type_=sa.DateTime(timezone=True)))
+    with engine.begin() as connection:
+        for face, person, label, second in rows:
+            row = {"recipe": RECIPE, "face": face, "person": person, "label": label.value}
+            connection.execute(
+                insert, {**row, "time": datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)}
+            )
+    engine.dispose()
 
 
 def test_many_write_at_once(url: str) -> None:

@@ -4,21 +4,27 @@ import asyncio
 import json
 from collections.abc import Iterable
 from typing import Annotated
+from unicodedata import normalize
 
 from aiohttp import web
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from faceloom.runtime.errors import NotFound
 from faceloom.studio.datasets import Dataset, Datasets
 from faceloom.studio.labels import Label, LabelStore, Verdicts
 from faceloom.studio.metrics import StudioMetrics
 
+
+def _tidy(name: object) -> object:
+    """A name in composed characters, with single blanks."""
+    return " ".join(normalize("NFC", name).split()) if isinstance(name, str) else name
+
+
 # Without control characters, which databases and terminals take amiss.
 Person = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$"
-    ),
+    StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    BeforeValidator(_tidy),
 ]
 
 

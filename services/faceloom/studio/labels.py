@@ -1,7 +1,8 @@
 """What people said of faces, in a database that many may write at once: SQLite, or PostgreSQL by URL.
 
 A face is known by the recipe of its dataset and its id, so labels stay true when the dataset is moved,
-fetched or made again. Everybody has one word on a face, the last one.
+fetched or made again. Everybody has one word on a face, the last one. Who writes a name in another way (Ann
+or ann, é in one character or in two) is the same person; the first spelling is kept.
 """
 
 from collections import Counter, defaultdict
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
+from unicodedata import normalize
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -106,35 +109,43 @@ class LabelStore:
             Unavailable: The database does not answer.
         """
         row = {"label": label.value, "time": datetime.now(UTC)}
-        key = {"recipe": recipe, "face": face, "person": person}
-        statement = self._insert(_LABELS).values(**key, **row)
         with self._begin() as connection:
+            first, *others = _spellings(connection, recipe, person) or [person]
+            key = {"recipe": recipe, "face": face, "person": first}
+            statement = self._insert(_LABELS).values(**key, **row)
             connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=row))
+            if others:
+                connection.execute(_LABELS.delete().where(*_words(recipe, others, face)))
 
     def remove(self, recipe: str, face: str, person: str) -> None:
         """Takes a person's word on a face back."""
-        same = (_LABELS.c.recipe == recipe, _LABELS.c.face == face, _LABELS.c.person == person)
         with self._begin() as connection:
-            connection.execute(_LABELS.delete().where(*same))
+            names = _spellings(connection, recipe, person)
+            connection.execute(_LABELS.delete().where(*_words(recipe, names, face)))
 
     def of_person(self, recipe: str, person: str) -> Mapping[str, Label]:
         """What a person said of a dataset, by face."""
-        columns = (_LABELS.c.face, _LABELS.c.label)
-        same = (_LABELS.c.recipe == recipe, _LABELS.c.person == person)
+        chosen = sa.select(_LABELS.c.face, _LABELS.c.label).order_by(_LABELS.c.time)
         with self._begin() as connection:
-            rows = connection.execute(sa.select(*columns).where(*same))
+            names = _spellings(connection, recipe, person)
+            rows = connection.execute(chosen.where(*_words(recipe, names)))
             return {face: Label(label) for face, label in rows}
 
     def verdicts(self, recipe: str) -> Verdicts:
         """What all said of a dataset."""
         columns = (_LABELS.c.face, _LABELS.c.person, _LABELS.c.label)
-        chosen = sa.select(*columns).where(_LABELS.c.recipe == recipe).order_by(*columns)
-        words: dict[str, list[Label]] = defaultdict(list)
-        by_person: dict[str, Counter[Label]] = defaultdict(Counter)
+        chosen = sa.select(*columns).where(_LABELS.c.recipe == recipe).order_by(_LABELS.c.time)
+        names: dict[str, str] = {}
+        last: dict[tuple[str, str], Label] = {}
         with self._begin() as connection:
             for face, person, label in connection.execute(chosen):
-                words[face].append(Label(label))
-                by_person[person][Label(label)] += 1
+                first = names.setdefault(_key(person), person)
+                last[face, first] = Label(label)
+        words: dict[str, list[Label]] = defaultdict(list)
+        by_person: dict[str, Counter[Label]] = defaultdict(Counter)
+        for (face, person), word in sorted(last.items()):
+            words[face].append(word)
+            by_person[person][word] += 1
         return _verdicts(words, by_person)
 
     @contextmanager
@@ -144,6 +155,29 @@ class LabelStore:
                 yield connection
         except DBAPIError as error:
             raise Unavailable(f"the labels' database: {_first_line(error)}") from None
+
+
+@lru_cache
+def _key(person: str) -> str:
+    """What all spellings of a name have in common: caseless matching as the Unicode Standard defines it."""
+    folded = normalize("NFC", person).casefold()
+    return " ".join(normalize("NFC", folded).split())
+
+
+def _spellings(connection: sa.Connection, recipe: str, person: str) -> list[str]:
+    """How a person's name was written in a dataset's labels, what came first at the front."""
+    first = sa.func.min(_LABELS.c.time)
+    chosen = sa.select(_LABELS.c.person).where(_LABELS.c.recipe == recipe)
+    rows = connection.execute(chosen.group_by(_LABELS.c.person).order_by(first, _LABELS.c.person))
+    return [name for (name,) in rows if _key(name) == _key(person)]
+
+
+def _words(
+    recipe: str, names: Sequence[str], face: str | None = None
+) -> list[sa.ColumnElement[bool]]:
+    """Picks the words of a person, on all faces or on one."""
+    same = [_LABELS.c.recipe == recipe, _LABELS.c.person.in_(names)]
+    return same if face is None else [*same, _LABELS.c.face == face]
 
 
 def _place(url: str) -> sa.URL:
