@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faceloom.runtime.channel import PIPELINE_PORT
 from faceloom.runtime.service import services
+from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.stack import free_port_offset
 

@@ -22,10 +22,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from faceloom.runtime.channel import PIPELINE_PORT, Targets
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.ports import free_offset
 from faceloom.runtime.service import services
+from faceloom.runtime.targets import PIPELINE_PORT, Targets
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.process import torchserve_command
 

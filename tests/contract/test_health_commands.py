@@ -30,6 +30,24 @@ async def test_health_of_a_front(capsys: pytest.CaptureFixture[str]) -> None:
         await asyncio.to_thread(health, target)
 
 
+async def test_health_of_a_service_by_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = fake_service()
+    front = Front(service, InProcessEngine(EchoHandler(service)), "127.0.0.1:0")
+    await front.start()
+    try:
+        await asyncio.to_thread(health, "generator", "", 5, front.port - 50051)
+        monkeypatch.setenv("FACELOOM_TARGETS", f'{{"generator": "127.0.0.1:{front.port}"}}')
+        await asyncio.to_thread(health, "generator")
+    finally:
+        await front.stop(grace=0)
+
+    assert capsys.readouterr().out == "SERVING\nSERVING\n"
+    with pytest.raises(FaceloomError, match="no service 'faces'; there are generator"):
+        health("faces")
+
+
 async def test_an_engine_that_is_not_there_is_not_serving() -> None:
     service = fake_service()
     handler = EchoHandler(service)

@@ -8,8 +8,8 @@ import pytest
 from tests.deploy.rendering import DEPLOY, OVERLAYS, ROOT, of_kind, overlay, pods
 
 from faceloom.pipeline.server import SERVICE
-from faceloom.runtime.channel import Targets
 from faceloom.runtime.service import services
+from faceloom.runtime.targets import Targets
 
 
 def test_rendered_files_are_what_would_be_rendered_now() -> None:

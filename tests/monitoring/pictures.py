@@ -25,7 +25,7 @@ from tests.monitoring.queries import DASHBOARDS, asked, dashboard
 from tests.monitoring.rules import ROOT
 from tests.studio.process import running_studio
 
-from faceloom.runtime.channel import PIPELINE_PORT
+from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.stack import METRICS_OFFSET, Stack, free_port_offset
 from faceloom.store.package import package_profile
 

@@ -188,7 +188,7 @@ def test_one_running_worker_is_enough() -> None:
     [
         ({}, "set FACELOOM_WORKER_IMAGE"),
         ({"WORKER_IMAGE": "it"}, "set FACELOOM_NAMESPACE"),
-        ({"WORKER_IMAGE": "it", "ATTEMPTS": "few"}, "FACELOOM_ATTEMPTS is 'few'"),
+        ({"WORKER_IMAGE": "it", "ATTEMPTS": "few"}, "FACELOOM_ATTEMPTS=few: give a valid integer"),
     ],
 )
 def test_bad_settings_say_what_to_set(

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import re
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Annotated
@@ -13,6 +12,7 @@ from urllib.error import URLError
 import typer
 
 from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.proxies import open_url
 from faceloom.runtime.service import service
 
 _CHUNK = 2**20
@@ -77,7 +77,7 @@ def _copy(place: str, target: Path) -> str:
 
 def _open(place: str) -> IO[bytes]:
     if place.startswith(("http://", "https://")):
-        return urllib.request.urlopen(place, timeout=_SILENCE_SECONDS)  # type: ignore[no-any-return]
+        return open_url(place, timeout=_SILENCE_SECONDS)
     return open(place, "rb")
 
 

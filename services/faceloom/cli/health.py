@@ -9,22 +9,33 @@ import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.proxies import channel_options
 
 _POLL_SECONDS = 0.2
 
 
 def health(
-    target: Annotated[str, typer.Argument(help="gRPC address.")],
+    target: Annotated[
+        str, typer.Argument(help="gRPC address, or a service of faceloom up by its name.")
+    ],
     name: Annotated[
         str, typer.Argument(metavar="SERVICE", help="Full name; without it, the process itself.")
     ] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 5,
+    port_offset: Annotated[
+        int | None,
+        typer.Option(
+            help="With a service's name: of faceloom up --port-offset; FACELOOM_PORT_OFFSET."
+        ),
+    ] = None,
 ) -> None:
     """Ask a server for its health. Exit code 0: serving; 1: not.
 
     Example: [bold]faceloom health 127.0.0.1:50051 faceloom.generator.v1.GeneratorService[/bold]
     """
-    with grpc.insecure_channel(target) as channel:
+    if ":" not in target:
+        target, name = _of_service(target, name, port_offset)
+    with grpc.insecure_channel(target, channel_options(target)) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=timeout)
@@ -34,6 +45,16 @@ def health(
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise FaceloomError(f"{target}: {name or 'the process'} is {status}")
     typer.echo(status)
+
+
+def _of_service(short: str, name: str, port_offset: int | None) -> tuple[str, str]:
+    """Where a service is that was named in short, and its full name."""
+    # Not at the top: probes, which give addresses, come often and shall cost little.
+    from faceloom.runtime.service import service
+    from faceloom.runtime.targets import targets_at
+
+    full = "faceloom.pipeline.v1.PipelineService" if short == "pipeline" else service(short).service
+    return targets_at(port_offset).of(short), name or full
 
 
 def wait_closed(

@@ -43,7 +43,7 @@ _MODULES = {
 # Those that call services.
 _CLIENTS = {
     *("build", "report", "generate", "classify", "sketch", "segment", "translate", "studio"),
-    *("health", "demo"),
+    "demo",
 }
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from faceloom.runtime.channel import Targets
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
+from faceloom.runtime.targets import Targets
 from faceloom.stack import Stack
 from faceloom.store.package import package_profile
 

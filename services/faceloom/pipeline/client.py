@@ -8,9 +8,10 @@ from google.protobuf.message import Message
 
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
-from faceloom.runtime.channel import LastingChannel, targets_at
+from faceloom.runtime.channel import LastingChannel
 from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
 from faceloom.runtime.retrying import Retrying
+from faceloom.runtime.targets import targets_at
 from faceloom.runtime.tracing import calling
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["PipelineService"].full_name

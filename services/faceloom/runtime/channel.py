@@ -8,16 +8,14 @@ from typing import Any, cast
 import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable, from_status
+from faceloom.runtime.proxies import channel_options, host_of, proxy_variable
 from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
 from faceloom.runtime.retrying import REFUSALS, UNREACHABLE, Retrying, refusals
-from faceloom.runtime.service import MAX_MESSAGE_BYTES, service, services
+from faceloom.runtime.service import MAX_MESSAGE_BYTES, services
+from faceloom.runtime.targets import targets_at
 from faceloom.runtime.tracing import calling
-
-PIPELINE_PORT = 50050
-
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -26,30 +24,6 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     # No retry policy of gRPC's: `faceloom.runtime.retrying` also waits as long as a full queue asks for.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
-
-
-class Targets(BaseSettings):
-    """Where the services are, from `FACELOOM_HOST`, `FACELOOM_PORT_OFFSET` and `FACELOOM_TARGETS`.
-
-    `FACELOOM_TARGETS` is a JSON object of gRPC targets by service and wins; `faceloom up` listens on the
-    ports of the `service.toml` files, all moved by the offset.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="FACELOOM_")
-
-    host: str = "127.0.0.1"
-    port_offset: int = 0
-    targets: dict[str, str] = {}
-
-    def of(self, name: str) -> str:
-        """The gRPC target of that service."""
-        port = PIPELINE_PORT if name == "pipeline" else service(name).port
-        return self.targets.get(name, f"{self.host}:{port + self.port_offset}")
-
-
-def targets_at(port_offset: int | None) -> Targets:
-    """Where the services are when all ports are moved by that much, or as the environment says."""
-    return Targets() if port_offset is None else Targets(port_offset=port_offset)
 
 
 class LastingChannel:
@@ -86,7 +60,8 @@ class LastingChannel:
         await self._channel.close()
 
     def _open(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
+        options = [*CHANNEL_OPTIONS, *channel_options(self._target)]
+        return grpc.aio.insecure_channel(self._target, options)
 
     def _told(self, error: grpc.aio.AioRpcError, channel: grpc.aio.Channel) -> ServiceError:
         told = from_rpc_error(error, self._service, self._target)
@@ -148,13 +123,19 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, target: str) -> Se
     if status is not None:
         return from_status(status)
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return Unavailable(
-            f"the {service} service does not answer at {target}; `faceloom up` starts it here",
-            reason=UNREACHABLE,
-        )
+        return Unavailable(_unreachable(service, target), reason=UNREACHABLE)
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC's own limit; a front's refusals carry a status.
         return TooLarge(f"{service}: {error.details()}")
     return from_status(
         status_pb2.Status(code=error.code().value[0], message=f"{service}: {error.details()}")
     )
+
+
+def _unreachable(service: str, target: str) -> str:
+    if proxy := proxy_variable(target):
+        return (
+            f"the {service} service does not answer at {target} through the proxy that {proxy} names;"
+            f" add {host_of(target)} to no_proxy to go around it"
+        )
+    return f"the {service} service does not answer at {target}; `faceloom up` starts it here"

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import grpc
 from opentelemetry import context, trace
@@ -17,6 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from faceloom.common.v1 import engine_pb2
 from faceloom.runtime.errors import ServiceError, UsageError
+from faceloom.runtime.proxies import channel_options
 
 TRACER = trace.get_tracer("faceloom")
 
@@ -49,7 +51,8 @@ def start_tracing(name: str) -> None:
         UsageError: Another protocol than gRPC is wanted.
         ModuleNotFoundError: The extra `tracing` is not installed.
     """
-    if not any(os.environ.get(endpoint) for endpoint in _ENDPOINTS):
+    endpoint = next((url for name in _ENDPOINTS if (url := os.environ.get(name))), None)
+    if endpoint is None:
         return
     for protocol in _PROTOCOLS:
         if os.environ.get(protocol, "grpc") != "grpc":
@@ -66,8 +69,10 @@ def start_tracing(name: str) -> None:
     described = {"service.name": f"faceloom-{name}", "service.version": version("faceloom")}
     # What the environment says of the process wins.
     resource = Resource.create(described).merge(OTELResourceDetector().detect())
+    options = tuple(channel_options(urlsplit(endpoint).netloc or endpoint))
+    exporter = OTLPSpanExporter(channel_options=options)  # type: ignore[arg-type] # its annotation is wrong
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
 
 

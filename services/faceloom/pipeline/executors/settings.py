@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import PositiveFloat, PositiveInt
 
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.settings import Settings
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-class ClusterSettings(BaseSettings):
+class ClusterSettings(Settings):
     """What an operator decides about workers.
 
     Args:
@@ -31,8 +31,6 @@ class ClusterSettings(BaseSettings):
         poll_seconds: How often a Job is looked at.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FACELOOM_")
-
     worker_image: str = ""
     namespace: str = ""
     queue: str = ""
@@ -42,11 +40,11 @@ class ClusterSettings(BaseSettings):
     worker_scratch: str = "4Gi"
     worker_priority: str = ""
     worker_memory: str = "1Gi"
-    parallelism: int = 32
-    attempts: int = 4
-    deadline_seconds: int = 7 * 86_400
-    stall_seconds: float = 600.0
-    poll_seconds: float = 5.0
+    parallelism: PositiveInt = 32
+    attempts: PositiveInt = 4
+    deadline_seconds: PositiveInt = 7 * 86_400
+    stall_seconds: PositiveFloat = 600.0
+    poll_seconds: PositiveFloat = 5.0
 
 
 def cluster_settings() -> ClusterSettings:
@@ -55,12 +53,7 @@ def cluster_settings() -> ClusterSettings:
     Raises:
         UsageError: Something that has no default is missing, or is not what it must be.
     """
-    try:
-        settings = ClusterSettings()
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = "_".join(map(str, wrong["loc"])).upper()
-        raise UsageError(f"FACELOOM_{name} is {wrong['input']!r}: {wrong['msg']}") from None
+    settings = ClusterSettings()
     if not settings.worker_image:
         raise UsageError("set FACELOOM_WORKER_IMAGE to the image that workers run")
     if settings.namespace:

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from faceloom.pipeline.storage.output import ObjectUrl
 from faceloom.runtime.errors import Unavailable, UsageError
+from faceloom.runtime.proxies import is_here
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -62,6 +64,10 @@ class Objects:
             "read_timeout": timedelta(seconds=_SILENCE_SECONDS),
             "timeout": timedelta(days=1),
         }
+        host = urlsplit(endpoint).hostname
+        if host and is_here(host):
+            # Takes the place of the environment's proxies, and is not used for that host.
+            client |= {"proxy_url": endpoint, "proxy_excludes": host}
         try:
             self._store = S3Store(
                 url.bucket, prefix=url.prefix, retry_config=RETRIES, client_options=client

@@ -1,0 +1,39 @@
+"""What a person is told of an error that no command expected: one line, and where the rest is."""
+
+import logging
+import tempfile
+import traceback
+from pathlib import Path
+
+
+def line_of(error: Exception) -> str:
+    """The line. Whatever it leaves out goes to the process's log, or to a file of its own."""
+    if isinstance(error, OSError) and (line := _line_of_system(error)):
+        return line
+    what = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+    if logging.getLogger().handlers:
+        logging.getLogger(__name__).critical("failed", exc_info=error)
+        return f"a fault of Faceloom's, {what}; the log says where"
+    if details := _details(error):
+        return f"a fault of Faceloom's, {what}; {details} says where"
+    return f"a fault of Faceloom's, {what}"
+
+
+def _line_of_system(error: OSError) -> str | None:
+    """What the system refused: a full disk, a folder that is not there, too many open files."""
+    if error.strerror is None:
+        return None
+    if "temporary directory" in error.strerror:
+        return "there is no folder for temporary files: set TMPDIR to one that can be written"
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+def _details(error: Exception) -> Path | None:
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="faceloom-fault-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+        return Path(file.name)
+    except OSError:
+        return None
