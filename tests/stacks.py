@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from faceloom.runtime.ports import metrics_port
 from faceloom.runtime.service import services
 from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.runtime.torchserve.config import Ports
@@ -34,8 +35,11 @@ class RunningStack:
 
     def port(self, service: str) -> int:
         """Where that service listens."""
-        own = PIPELINE_PORT if service == "pipeline" else services()[service].port
-        return own + self.port_offset
+        return _own_port(service) + self.port_offset
+
+    def metrics_port(self, service: str) -> int:
+        """Where that service shows its metrics."""
+        return metrics_port(_own_port(service), self.port_offset)
 
     @property
     def torchserve_ports(self) -> Ports:
@@ -54,10 +58,16 @@ class RunningStack:
         return None
 
 
+def _own_port(service: str) -> int:
+    return PIPELINE_PORT if service == "pipeline" else services()[service].port
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """The stack with the shipped models."""
-    with _running(tmp_path_factory.mktemp("stack"), "tiny") as started:
+    """The stack with the shipped models, below a folder of a kind that people have."""
+    folder = tmp_path_factory.mktemp("stack") / "jürgen 日本 (1) = # !"
+    folder.mkdir()
+    with _running(folder, "tiny") as started:
         yield started
 
 
@@ -95,8 +105,14 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            # Unix socket paths are short, pytest's folders are long.
-            env={**os.environ, "TMPDIR": scratch},
+            # Unix socket paths are short, pytest's folders are long. Java in the locale C reads ASCII only,
+            # and nothing here is to be asked through a proxy.
+            env={
+                **os.environ,
+                "TMPDIR": scratch,
+                "LC_ALL": "C",
+                "http_proxy": "http://127.0.0.1:9",
+            },
         )
     assert up.stdout is not None
     process = psutil.Process(up.pid)

@@ -6,98 +6,61 @@ it again when it dies. Fronts and engine are the same processes that run in pods
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import shutil
-import signal
 import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from faceloom.runtime.diagnosis import why_it_died, worker_that_died
 from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.runtime.ports import free_offset
+from faceloom.runtime.limits import check_memory, raise_file_limit
+from faceloom.runtime.listening import LOOPBACK, check_free, in_use, is_free
+from faceloom.runtime.ports import check_offset, free_offset, metrics_port
+from faceloom.runtime.program import Program
+from faceloom.runtime.proxies import channel_options
 from faceloom.runtime.service import services
-from faceloom.runtime.targets import PIPELINE_PORT, Targets
+from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.process import torchserve_command
+from faceloom.runtime.torchserve.scratch import make_scratch
 
 log = logging.getLogger(__name__)
 
-METRICS_OFFSET = -1000
+# Where clients look for services is not where a stack listens.
+CLIENTS_ENVIRONMENT = ("FACELOOM_HOST", "FACELOOM_TARGETS")
 PIPELINE_SERVICE = "faceloom.pipeline.v1.PipelineService"
-_PR_SET_PDEATHSIG = 1
-_STOP_SECONDS = 20
+
+_LOOK_SECONDS = 0.2
+# What a process has taken when it is ready, measured with the tiny models: TorchServe, a front or the
+# pipeline, a worker without its model.
+_ENGINE_BYTES, _FRONT_BYTES, _WORKER_BYTES = 200 * 2**20, 30 * 2**20, 180 * 2**20
 
 
 def free_port_offset() -> int:
     """An offset at which every port of a stack is free now."""
-    own = [PIPELINE_PORT, *(service.port for service in services().values())]
-    return free_offset([*own, *(port + METRICS_OFFSET for port in own), *vars(Ports()).values()])
+    return free_offset(_own_ports().values(), Ports().listening)
+
+
+def check_ports(offset: int) -> None:
+    """Makes sure that a stack can listen at that offset, whatever it serves.
+
+    Raises:
+        UsageError: No stack can have that offset.
+        FaceloomError: A port is taken; says by whom.
+    """
+    check_offset(offset)
+    own = [port + offset for port in _own_ports().values()]
+    metrics = [metrics_port(port, offset) for port in _own_ports().values()]
+    check_free([*own, *Ports().moved(offset).listening, *metrics])
 
 
 class StackError(FaceloomError):
     """The stack did not come up."""
-
-
-@dataclass
-class Program:
-    """One process of the stack, and what is needed to start it again."""
-
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log: Path
-    process: asyncio.subprocess.Process | None = None
-    starts: list[float] = field(default_factory=list)
-
-    async def start(self) -> None:
-        """Starts it in a process group of its own, which dies with this process."""
-        self.starts.append(time.monotonic())
-        with self.log.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                env=self.environment,
-                cwd=self.log.parent,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-
-    async def stop(self) -> None:
-        """Asks it to stop, insists after a while, and leaves no descendant behind."""
-        if self.process is None:
-            return
-        if self.process.returncode is None:
-            self.process.terminate()
-            try:
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await self.process.wait()
-            except TimeoutError:
-                log.warning("did not stop in time", extra={"program": self.name})
-        self.kill_group()
-        await self.process.wait()
-
-    def kill_group(self) -> None:
-        """Kills what is left of its process group, for example workers that outlived TorchServe."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-
-    @property
-    def backoff(self) -> float:
-        """Seconds to wait before the next start: longer when it dies again and again."""
-        recent = [start for start in self.starts if time.monotonic() - start < 60]
-        return min(10.0, 0.25 * float(2 ** len(recent)))
 
 
 class Stack:
@@ -106,7 +69,7 @@ class Stack:
     Args:
         archives: Folder with one `.mar` per service; a service without one is not started.
         folder: Where logs and the pipeline's index of builds go.
-        port_offset: Added to every port, so that stacks can run side by side.
+        port_offset: Moves every port, so that stacks can run side by side.
 
     Raises:
         UsageError: This is not Linux, where processes can be told to die with their parent.
@@ -124,102 +87,167 @@ class Stack:
             if (archives / f"{name}.mar").is_file()
         }
         self._offset = port_offset
-        self._targets = Targets(port_offset=port_offset)
-        # Unix socket paths are limited to 107 characters, so not below an arbitrary folder.
-        self._scratch = Path(tempfile.mkdtemp(prefix="faceloom-"))
+        self._scratch: Path | None = None
+        self._was_ready = False
         self.programs: list[Program] = []
 
-    async def start(self, within: float = 120) -> None:
+    @property
+    def targets(self) -> dict[str, str]:
+        """Where each service listens."""
+        own = _own_ports()
+        return {name: self._address(own[name]) for name in [*self.services, "pipeline"]}
+
+    async def start(self, within: float = 300) -> None:
         """Starts everything and returns when every service is ready.
 
         Raises:
-            StackError: A process died at once, or was not ready in time; the message says where its log
-                is.
+            UsageError: The folder, the offset or `TMPDIR` cannot be used.
+            FaceloomError: A port is taken, or the machine's limits are too low.
+            StackError: A process died, a model cannot be loaded, or a service was not ready in time; the
+                message says why, and where its log is.
         """
-        self.logs.mkdir(parents=True, exist_ok=True)
-        self.programs = [self._torchserve(), *self._fronts(), self._pipeline()]
+        check_ports(self._offset)
+        raise_file_limit()
+        sizes = [(self._archives / f"{name}.mar").stat().st_size for name in self.services]
+        check_memory(
+            _ENGINE_BYTES
+            + _FRONT_BYTES * (len(sizes) + 1)
+            + sum(_WORKER_BYTES + size for size in sizes)
+        )
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--dir {self.folder} cannot be written: {error.strerror}") from None
+        self._scratch = make_scratch(sum(sizes))
+        self.programs = [self._torchserve(self._scratch), *self._fronts(), self._pipeline()]
         for program in self.programs:
             await program.start()
-        try:
-            async with asyncio.timeout(within):
-                await asyncio.gather(*(self._ready(name) for name in [*self.services, "pipeline"]))
-        except TimeoutError:
-            raise StackError(
-                f"the services were not ready within {within:.0f} s; see {self.logs}"
-            ) from None
+        await self._until_ready(within)
+        self._was_ready = True
 
     async def supervise(self) -> None:
         """Starts again what dies, until cancelled."""
         await asyncio.gather(*(self._keep(program) for program in self.programs))
 
     async def stop(self) -> None:
-        """Stops everything, the engine last, and removes the scratch folder."""
-        for program in reversed(self.programs):
-            await program.stop()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        """Stops everything, the engine last; at once where nobody can have called yet."""
+        if self._was_ready:
+            engine, *others = self.programs
+            await asyncio.gather(*(program.stop() for program in others))
+            await engine.stop()
+        else:
+            await asyncio.gather(*(program.kill() for program in self.programs))
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    async def _until_ready(self, within: float) -> None:
+        ready = asyncio.gather(*(self._ready(program) for program in self.programs[1:]))
+        trouble = asyncio.create_task(self._trouble())
+        try:
+            both: list[asyncio.Future[Any]] = [ready, trouble]
+            await asyncio.wait(both, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if trouble.done():
+                raise StackError(trouble.result())
+            if not ready.done():
+                raise StackError(f"not ready within {within:.0f} s; see {self.logs}")
+            await ready
+        finally:
+            ready.cancel()
+            trouble.cancel()
+
+    async def _trouble(self) -> str:
+        """Returns why the stack cannot become ready, as soon as that is known."""
+        while True:
+            for program in self.programs:
+                if program.process is not None and program.process.returncode is not None:
+                    await program.last_words()
+                    taken = [port for port in program.ports if not is_free(port)]
+                    code = program.process.returncode
+                    cause = in_use(taken[0]) if taken else why_it_died(program.said, code)
+                    return f"{program.name} stopped at once ({cause}); see {program.log}"
+            engine = self.programs[0]
+            if died := worker_that_died(engine.said):
+                return f"{died}; see {engine.log}"
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _ready(self, program: Program) -> None:
+        name = program.name
+        full_name = PIPELINE_SERVICE if name == "pipeline" else self.services[name].service
+        target = self.targets[name]
+        async with grpc.aio.insecure_channel(target, channel_options(target)) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service=full_name)
+            while True:
+                # Before it listens itself, another stack's service might answer in its place.
+                if any(said.get("message") == "listening" for said in program.said):
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        answer = await stub.Check(request, timeout=5)
+                        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                            return
+                await asyncio.sleep(_LOOK_SECONDS)
 
     async def _keep(self, program: Program) -> None:
         while True:
             assert program.process is not None
             code = await program.process.wait()
-            program.kill_group()
-            log.warning("died", extra={"program": program.name, "exit_code": code})
+            await program.kill()
+            cause = why_it_died(program.said, code)
+            log.warning("died", extra={"program": program.name, "exit_code": code, "cause": cause})
             await asyncio.sleep(program.backoff)
-            await program.start()
+            with contextlib.suppress(FaceloomError):
+                await program.start()
 
-    async def _ready(self, name: str) -> None:
-        full_name = PIPELINE_SERVICE if name == "pipeline" else self.services[name].service
-        program = next(program for program in self.programs if program.name == name)
-        async with grpc.aio.insecure_channel(self._targets.of(name)) as channel:
-            stub: Any = health_pb2_grpc.HealthStub(channel)
-            request = health_pb2.HealthCheckRequest(service=full_name)
-            while True:
-                if program.process is not None and program.process.returncode is not None:
-                    raise StackError(f"{name} stopped at once; see {program.log}")
-                with contextlib.suppress(grpc.aio.AioRpcError):
-                    answer = await stub.Check(request, timeout=5)
-                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                        return
-                await asyncio.sleep(0.2)
-
-    def _torchserve(self) -> Program:
+    def _torchserve(self, scratch: Path) -> Program:
+        folder = scratch / "ts"
+        ports = Ports().moved(self._offset)
         command, environment = torchserve_command(
-            self.services.values(), self._archives, self._scratch / "ts", self._ports
+            self.services.values(), self._archives, folder, ports
         )
-        return Program("torchserve", command, environment, self.logs / "torchserve.log")
+        return Program(
+            *("torchserve", command, environment, self.logs / "torchserve.log"),
+            folder=folder,
+            ports=ports.listening,
+        )
 
     def _fronts(self) -> list[Program]:
-        ports = self._ports
+        ports = Ports().moved(self._offset)
         return [
             self._faceloom(
                 name,
-                *("serve", name, "--listen", self._targets.of(name)),
-                *("--torchserve", f"127.0.0.1:{ports.grpc_inference}"),
-                *("--management", f"http://127.0.0.1:{ports.management}"),
-                *("--engine-metrics", f"http://127.0.0.1:{ports.metrics}/metrics"),
-                *("--metrics-port", str(service.port + METRICS_OFFSET + self._offset)),
+                *("--torchserve", f"{LOOPBACK}:{ports.grpc_inference}"),
+                *("--management", f"http://{LOOPBACK}:{ports.management}"),
+                *("--engine-metrics", f"http://{LOOPBACK}:{ports.metrics}/metrics"),
             )
-            for name, service in self.services.items()
+            for name in self.services
         ]
 
     def _pipeline(self) -> Program:
-        return self._faceloom(
-            "pipeline",
-            *("serve", "pipeline", "--listen", self._targets.of("pipeline")),
-            *("--state", str(self.folder / "builds")),
-            *("--metrics-port", str(PIPELINE_PORT + METRICS_OFFSET + self._offset)),
+        return self._faceloom("pipeline", *("--state", str(self.folder / "builds")))
+
+    def _faceloom(self, name: str, *options: str) -> Program:
+        own = _own_ports()[name]
+        metrics = metrics_port(own, self._offset)
+        environment = {
+            **{key: value for key, value in os.environ.items() if key not in CLIENTS_ENVIRONMENT},
+            "FACELOOM_PORT_OFFSET": str(self._offset),
+        }
+        command = [
+            *(sys.executable, "-m", "faceloom.cli.main", "serve", name),
+            *("--listen", self._address(own), "--metrics-port", str(metrics), *options),
+        ]
+        return Program(
+            *(name, command, environment, self.logs / f"{name}.log"),
+            folder=self.logs,
+            ports=[own + self._offset, metrics],
         )
 
-    def _faceloom(self, name: str, *arguments: str) -> Program:
-        environment = {**os.environ, "FACELOOM_PORT_OFFSET": str(self._offset)}
-        command = [sys.executable, "-m", "faceloom.cli.main", *arguments]
-        return Program(name, command, environment, self.logs / f"{name}.log")
-
-    @property
-    def _ports(self) -> Ports:
-        return Ports().moved(self._offset)
+    def _address(self, port: int) -> str:
+        return f"{LOOPBACK}:{port + self._offset}"
 
 
-def _die_with_parent() -> None:
-    """Runs in the child: a stack that is killed leaves no server behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _own_ports() -> dict[str, int]:
+    """Where each service listens when the offset is 0."""
+    return {
+        **{name: service.port for name, service in services().items()},
+        "pipeline": PIPELINE_PORT,
+    }

@@ -25,8 +25,9 @@ from tests.monitoring.queries import DASHBOARDS, asked, dashboard
 from tests.monitoring.rules import ROOT
 from tests.studio.process import running_studio
 
+from faceloom.runtime.ports import metrics_port
 from faceloom.runtime.targets import PIPELINE_PORT
-from faceloom.stack import METRICS_OFFSET, Stack, free_port_offset
+from faceloom.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
 
 OUT = ROOT / "docs" / "dashboards"
@@ -57,14 +58,14 @@ async def _take(folder: Path) -> None:
         await stack.start()
         ports = {name: service.port for name, service in stack.services.items()}
         targets = {
-            name: f"127.0.0.1:{port + METRICS_OFFSET + offset}"
+            name: f"127.0.0.1:{metrics_port(port, offset)}"
             for name, port in (ports | {"pipeline": PIPELINE_PORT}).items()
         }
-        targets["studio"] = f"127.0.0.1:{(metrics_port := free_port())}"
+        targets["studio"] = f"127.0.0.1:{(studio_metrics := free_port())}"
         labels = f"sqlite:///{folder / 'labels.db'}"
         with (
             running(folder, targets) as prometheus,
-            running_studio(folder / "out", labels, offset, metrics_port) as (_, studio),
+            running_studio(folder / "out", labels, offset, studio_metrics) as (_, studio),
         ):
             started = time.time()
             await scene.play(folder / "out", studio, _SECONDS)

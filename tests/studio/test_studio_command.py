@@ -47,7 +47,32 @@ def test_a_port_that_is_taken(option: tuple[str, ...], tmp_path: Path) -> None:
         )
 
     assert done.returncode == 1
-    assert done.stderr == f"faceloom: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert done.stderr.startswith(
+        f"faceloom: cannot listen on 127.0.0.1:{port}: Address already in use by process {os.getpid()} ("
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("::1", "[::1]"), ("localhost", "localhost"), ("", "localhost")]
+)
+def test_hosts_that_people_give(host: str, shown: str, tmp_path: Path) -> None:
+    labels = f"sqlite:///{tmp_path / 'labels.db'}"
+    with running_studio(tmp_path / "out", labels, host=host) as (_, url):
+        assert url.startswith(f"http://{shown}:")
+        with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
+            assert answer.read() == b"ok\n"
+
+
+def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
+    labels = f"sqlite:///{tmp_path / 'labels.db'}"
+    done = faceloom("studio", "--labels", labels, "--host", "no.invalid", store=model_store())
+
+    assert done.code == 1
+    assert done.err == (
+        "faceloom: cannot listen on no.invalid:8600: no address is known for no.invalid; give"
+        " localhost, or an address of this machine\n"
+    )
 
 
 def test_labels_in_no_database(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from faceloom.client import Faceloom
 from faceloom.pipeline.options import Options
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.runtime.errors import FaceloomError
-from faceloom.stack import Stack, free_port_offset
+from faceloom.stack import CLIENTS_ENVIRONMENT, Stack, free_port_offset
 from faceloom.store.package import package_profile
 
 
@@ -28,7 +28,10 @@ def demo(
 
     Example: [bold]faceloom demo --out out/demo[/bold]
     """
-    result = asyncio.run(_demo(out.resolve(), candidates))
+    try:
+        result = asyncio.run(_demo(out.resolve(), candidates))
+    except OSError as error:
+        raise FaceloomError(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(
         f"{result['accepted']} of {result['planned']} faces kept,"
         f" {result['images_per_second']:.1f} candidates/s\n"
@@ -39,6 +42,9 @@ def demo(
 async def _demo(out: Path, candidates: int) -> dict[str, Any]:
     _clear(out)
     offset = free_port_offset()
+    # Its own services are meant, wherever others are.
+    for name in CLIENTS_ENVIRONMENT:
+        os.environ.pop(name, None)
     os.environ["FACELOOM_PORT_OFFSET"] = str(offset)
     console = Console(stderr=True)
     archives = out / "archives"

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.limits import raise_file_limit
+from faceloom.runtime.listening import check_free
+from faceloom.runtime.ports import check_offset
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.process import torchserve_command
@@ -24,7 +27,8 @@ def serve_engine(
         ),
     ] = Path("/tmp/torchserve"),
     port_offset: Annotated[
-        int, typer.Option(envvar="FACELOOM_PORT_OFFSET", help="Moves every port by this much.")
+        int,
+        typer.Option(envvar="FACELOOM_PORT_OFFSET", help="Moves every port; a multiple of 20."),
     ] = 0,
 ) -> None:
     """Run TorchServe with one service's archive, on loopback. This process becomes TorchServe.
@@ -34,9 +38,10 @@ def serve_engine(
     archive = archives / f"{name}.mar"
     if not archive.is_file():
         raise UsageError(f"{archive} is not there; faceloom models package makes it")
-    command, environment = torchserve_command(
-        [service(name)], archives, folder, Ports().moved(port_offset)
-    )
+    ports = Ports().moved(check_offset(port_offset))
+    check_free(ports.listening)
+    raise_file_limit()
+    command, environment = torchserve_command([service(name)], archives, folder, ports)
     os.chdir(folder)
     os.execve(command[0], command, environment)
 

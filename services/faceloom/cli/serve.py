@@ -1,19 +1,25 @@
 """`faceloom serve`: one process of the system in the foreground, as a container runs it."""
 
 import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.front import Front
-from faceloom.runtime.logs import log_json
+from faceloom.runtime.logs import log_crashes, log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.engine import TorchServeEngine
 from faceloom.runtime.torchserve.metrics import TorchServeMetrics
 from faceloom.runtime.tracing import start_tracing
+
+log = logging.getLogger(__name__)
 
 
 class ExecutorKind(StrEnum):
@@ -26,7 +32,10 @@ class ExecutorKind(StrEnum):
 def serve(
     name: Annotated[str, typer.Argument(help="A model service, or pipeline.")],
     listen: Annotated[
-        str, typer.Option(envvar="FACELOOM_LISTEN", help="Address to listen on.")
+        str,
+        typer.Option(
+            envvar="FACELOOM_LISTEN", help="HOST:PORT to listen on; no host means all addresses."
+        ),
     ] = "0.0.0.0:50051",
     metrics_port: Annotated[
         int | None, typer.Option(envvar="FACELOOM_METRICS_PORT", help="Port for Prometheus.")
@@ -54,16 +63,31 @@ def serve(
     Example: [bold]faceloom serve generator --listen 0.0.0.0:50051[/bold]
     """
     log_json()
-    start_tracing(name)
-    if name == "pipeline":
-        # Not at the top: fronts are installed without what a build needs.
-        from faceloom.cli.serve_pipeline import serve_pipeline
+    log_crashes()
+    with _logging_the_end():
+        start_tracing(name)
+        if name == "pipeline":
+            # Not at the top: fronts are installed without what a build needs.
+            from faceloom.cli.serve_pipeline import serve_pipeline
 
-        in_cluster = executor is ExecutorKind.KUBERNETES
-        asyncio.run(serve_pipeline(listen, metrics_port, state, in_cluster))
-    else:
-        metrics = TorchServeMetrics(name, engine_metrics)
-        asyncio.run(_serve_front(name, listen, metrics_port, torchserve, management, metrics))
+            in_cluster = executor is ExecutorKind.KUBERNETES
+            asyncio.run(serve_pipeline(listen, metrics_port, state, in_cluster))
+        else:
+            metrics = TorchServeMetrics(name, engine_metrics)
+            asyncio.run(_serve_front(name, listen, metrics_port, torchserve, management, metrics))
+
+
+@contextmanager
+def _logging_the_end() -> Iterator[None]:
+    """What ends the process is a line of its log, and no other."""
+    try:
+        yield
+    except UsageError:
+        # Whoever asked wrongly is told as by every command.
+        raise
+    except FaceloomError as error:
+        log.critical(str(error))
+        raise typer.Exit(1) from None
 
 
 async def _serve_front(

@@ -1,9 +1,9 @@
 """`faceloom studio`: the web pages, in the foreground."""
 
 import asyncio
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +11,8 @@ import typer
 from prometheus_client import CollectorRegistry, start_http_server
 
 from faceloom.cli.options import connect_pipeline, connect_services
-from faceloom.runtime.errors import FaceloomError
-from faceloom.runtime.logs import log_json
+from faceloom.runtime.listening import check_can_listen, join_address, open_sockets
+from faceloom.runtime.logs import log_crashes, log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.tracing import start_tracing
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from faceloom.studio.datasets import Datasets
     from faceloom.studio.labels import LabelStore
 
+log = logging.getLogger(__name__)
+
 DEFAULT_LABELS = "sqlite:///out/labels.db"
 # Answers that are under way when the process is asked to stop.
 _GRACE_SECONDS = 10
 # Longer than a service's restart, shorter than a person's patience with a page.
 _WAIT_SECONDS = 10
+_EVERY_ADDRESS = ("0.0.0.0", "::")
 
 LabelsUrl = Annotated[
     str,
@@ -41,7 +44,9 @@ def studio(
     labels: LabelsUrl = DEFAULT_LABELS,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; whoever reaches it may label and order builds."),
+        typer.Option(
+            help="Name or address to listen on; empty for all. Whoever reaches it may label and order builds."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8600,
     metrics_port: Annotated[
@@ -56,9 +61,10 @@ def studio(
     from faceloom.studio.labels import LabelStore
 
     log_json()
+    log_crashes()
     start_tracing("studio")
     with LabelStore(labels) as store:
-        asyncio.run(_serve(Datasets(datasets), store, host, port, metrics_port))
+        asyncio.run(_serve(Datasets(datasets), store, host.strip("[]"), port, metrics_port))
 
 
 async def _serve(
@@ -81,27 +87,30 @@ async def _serve(
         )
         await runner.setup()
         try:
-            with _listening(host, port):
-                await web.TCPSite(runner, host, port).start()
             if metrics_port is not None:
-                with _listening(host, metrics_port):
-                    start_http_server(metrics_port, host, registry)
-            [address] = runner.addresses
-            typer.echo(f"http://{address[0]}:{address[1]}")
+                check_can_listen(host, metrics_port)
+            sockets = open_sockets(host, port)
+            for one in sockets:
+                await web.SockSite(runner, one).start()
+            if metrics_port is not None:
+                start_http_server(metrics_port, sockets[0].getsockname()[0], registry)
+            _announce(host, sockets)
             await until_stopped()
         finally:
             await runner.cleanup()
 
 
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[None]:
-    """Says in one line why a port cannot be had."""
-    try:
-        yield
-    except OSError as error:
-        # Not the error's own words: asyncio and the system differ in them.
-        cause = os.strerror(error.errno) if error.errno else str(error)
-        raise FaceloomError(f"cannot listen on {host}:{port}: {cause}") from None
+def _announce(host: str, sockets: Sequence[socket.socket]) -> None:
+    """Prints what to type into a browser."""
+    addresses = [one.getsockname()[0] for one in sockets]
+    everywhere = any(address in _EVERY_ADDRESS for address in addresses)
+    port = sockets[0].getsockname()[1]
+    typer.echo(f"http://{join_address('localhost' if everywhere else host, port)}")
+    if everywhere:
+        log.warning(
+            "listens on every address: whoever reaches this machine may label and order builds",
+            extra={"addresses": addresses, "port": port},
+        )
 
 
 def register(app: typer.Typer) -> None:

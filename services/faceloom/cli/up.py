@@ -2,21 +2,29 @@
 
 import asyncio
 import json
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
-from faceloom.runtime.targets import Targets
-from faceloom.stack import Stack
+from faceloom.runtime.torchserve.scratch import make_scratch
+from faceloom.stack import Stack, check_ports
 from faceloom.store.package import package_profile
+from faceloom.store.profile import model_folders, profile_services
 
 PortOffset = Annotated[
-    int, typer.Option(envvar="FACELOOM_PORT_OFFSET", help="Moves every port by this much.")
+    int,
+    typer.Option(
+        envvar="FACELOOM_PORT_OFFSET",
+        help="Moves every port, so that stacks run side by side; a multiple of 20.",
+    ),
 ]
 
 
@@ -35,39 +43,58 @@ def up(
     Example: [bold]faceloom up[/bold]
     """
     log_json()
-    asyncio.run(_up(profile, folder, port_offset, as_json))
+    # Before anything that takes time.
+    check_ports(port_offset)
+    with _packaged(profile) as archives:
+        asyncio.run(_up(Stack(archives, folder, port_offset), as_json))
 
 
-async def _up(profile: str, folder: Path, port_offset: int, as_json: bool) -> None:
-    targets = Targets(port_offset=port_offset)
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="faceloom-mar-") as archives:
-        package_profile(profile, Path(archives))
-        stack = Stack(Path(archives), folder, port_offset)
-        stopping = asyncio.create_task(until_stopped())
+@contextmanager
+def _packaged(profile: str) -> Iterator[Path]:
+    """A folder with the profile's archives, as long as the block."""
+    folders = [
+        folder for name in profile_services(profile) for folder in model_folders(profile, name)
+    ]
+    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+    # TorchServe unpacks what is packed.
+    archives = make_scratch(2 * size)
+    try:
         try:
-            with console.status("starting TorchServe and the services"):
-                starting = asyncio.create_task(stack.start())
-                await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if stopping.done():
-                    starting.cancel()
-                    return
-                await starting
-            where = {name: targets.of(name) for name in [*stack.services, "pipeline"]}
-            if as_json:
-                typer.echo(json.dumps({"ready": True, "targets": where, "logs": str(stack.logs)}))
-            else:
-                _announce(where, stack)
-            supervising = asyncio.create_task(stack.supervise())
-            await stopping
-            supervising.cancel()
-        finally:
-            with console.status("stopping"):
-                await stack.stop()
+            package_profile(profile, archives)
+        except OSError as error:
+            raise FaceloomError(f"cannot write {archives}: {error.strerror}") from None
+        yield archives
+    finally:
+        shutil.rmtree(archives, ignore_errors=True)
 
 
-def _announce(where: dict[str, str], stack: Stack) -> None:
-    for name, target in where.items():
+async def _up(stack: Stack, as_json: bool) -> None:
+    console = Console(stderr=True)
+    stopping = asyncio.create_task(until_stopped())
+    starting = asyncio.create_task(stack.start())
+    try:
+        with console.status("starting TorchServe and the services"):
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                return
+            await starting
+        if as_json:
+            ready = {"ready": True, "targets": stack.targets, "logs": str(stack.logs)}
+            typer.echo(json.dumps(ready))
+        else:
+            _announce(stack)
+        supervising = asyncio.create_task(stack.supervise())
+        await stopping
+        supervising.cancel()
+    finally:
+        with console.status("stopping"):
+            starting.cancel()
+            await asyncio.wait({starting})
+            await stack.stop()
+
+
+def _announce(stack: Stack) -> None:
+    for name, target in stack.targets.items():
         typer.echo(f"{name:<14}{target}")
     typer.echo(f"{'logs':<14}{stack.logs}")
     typer.echo("ready; Ctrl-C stops everything")

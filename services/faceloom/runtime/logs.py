@@ -2,33 +2,40 @@
 
 import json
 import logging
+import re
 import sys
+import threading
+import time
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
 
 from faceloom.runtime.request_id import current_request_id
 from faceloom.runtime.tracing import trace_id
 
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+_TROUBLE = re.compile(r"Error|Exception|Traceback|[Ff]atal|Caused by|Could not|cannot|^\s")
+
 
 class JsonFormatter(logging.Formatter):
     """time, level, logger, message, the request's id and trace, and whatever was given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        event = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        said = {
+            "time": _iso(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
             **{key: value for key, value in vars(record).items() if key not in _PLAIN},
         }
         if request_id := current_request_id():
-            event.setdefault("request_id", request_id)
+            said.setdefault("request_id", request_id)
         if trace := trace_id():
-            event["trace_id"] = trace
+            said["trace_id"] = trace
         if record.exc_info:
-            event["stack"] = self.formatException(record.exc_info)
-        return json.dumps(event, default=str)
+            said["stack"] = self.formatException(record.exc_info)
+        return json.dumps(said, default=str)
 
 
 def log_json(name: str = "") -> None:
@@ -39,3 +46,52 @@ def log_json(name: str = "") -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def log_crashes() -> None:
+    """Also what ends this process or a thread of it, and warnings, are lines of its log."""
+    logging.captureWarnings(True)
+    sys.excepthook = _log_crash
+    threading.excepthook = lambda args: _log_crash(
+        args.exc_type, args.exc_value, args.exc_traceback
+    )
+
+
+def as_event(line: str, program: str) -> dict[str, Any]:
+    """A line of a program's output as an event: what it says if it is JSON already.
+
+    Args:
+        line: Without its end.
+        program: Who wrote it.
+    """
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    level = "info"
+    if line.lower().startswith("warning"):
+        level = "warning"
+    elif _TROUBLE.search(line):
+        level = "error"
+    return event(level, program, line)
+
+
+def event(level: str, program: str, message: str) -> dict[str, Any]:
+    """What happened now, with the fields that every line has."""
+    return {"time": _iso(time.time()), "level": level, "logger": program, "message": message}
+
+
+def _log_crash(
+    kind: type[BaseException], error: BaseException | None, stack: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    logging.getLogger("faceloom").critical(
+        "%s: %s", kind.__name__, error, exc_info=(kind, error or kind(), stack)
+    )
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

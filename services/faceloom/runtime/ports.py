@@ -1,32 +1,57 @@
-"""Finds room for a whole stack's ports."""
+"""Which ports a stack listens on. Stacks with different offsets share none.
+
+Services and TorchServe move up by the offset, metrics move down by it: the three lie in ranges that never
+meet. Within a range, ports of two stacks are at least 20 apart.
+"""
 
 import random
-import socket
 from collections.abc import Iterable
 
-from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.listening import is_free
 
+# What is added to a service's port to have that of its metrics, in a stack whose offset is 0.
+_METRICS = -1000
+_STEP = 20
+# The last port of a service is 50055.
+_LARGEST = 15_480
 _TRIES = 50
 
 
-def free_offset(ports: Iterable[int]) -> int:
-    """A number that, added to all of these ports, gives ports that are free on loopback now.
+def check_offset(offset: int) -> int:
+    """The offset, if stacks may have it.
+
+    Raises:
+        UsageError: It is not one of 0, 20, 40 .. 15480.
+    """
+    if offset % _STEP or not 0 <= offset <= _LARGEST:
+        raise UsageError(
+            f"--port-offset {offset}: give a multiple of {_STEP} from 0 to {_LARGEST}, so that no two"
+            " stacks share a port"
+        )
+    return offset
+
+
+def metrics_port(port: int, offset: int) -> int:
+    """Where the process shows its metrics that would listen on `port`, were the offset 0."""
+    return port + _METRICS - offset
+
+
+def free_offset(own: Iterable[int], private: Iterable[int]) -> int:
+    """An offset at which a stack's ports are free now.
+
+    Args:
+        own: The ports of its services at offset 0, which show metrics as well.
+        private: Other ports that move up by the offset.
 
     Raises:
         FaceloomError: None was found; something holds an unusual number of ports.
     """
-    wanted = list(ports)
+    own, private = list(own), list(private)
     for _ in range(_TRIES):
-        offset = random.randrange(100, 65_000 - max(wanted))
-        if all(_free(port + offset) for port in wanted):
+        offset = random.randrange(100, _LARGEST + 1, _STEP)
+        wanted = [port + offset for port in [*own, *private]]
+        wanted += [metrics_port(port, offset) for port in own]
+        if all(map(is_free, wanted)):
             return offset
     raise FaceloomError("found no free ports for a stack; give --port-offset")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from faceloom.runtime.errors import Unavailable
 from faceloom.runtime.interceptor import RpcInterceptor
+from faceloom.runtime.listening import check_can_listen, join_address, split_address
 from faceloom.runtime.metrics import SECONDS, RpcMetrics
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 
@@ -42,10 +43,14 @@ class Server:
 
     Args:
         service: What it serves.
-        listen: Address and port.
+        listen: HOST:PORT; an IPv6 address is in brackets, an empty host means all addresses.
         registry: What its metrics port shows; its own metrics are added.
         metrics_port: Where Prometheus reads; nowhere when not given.
         seconds: Bounds of the histogram of durations.
+
+    Raises:
+        UsageError: That is not an address and a port.
+        FaceloomError: It cannot listen there; says why.
     """
 
     def __init__(
@@ -56,9 +61,12 @@ class Server:
         metrics_port: int | None,
         seconds: Sequence[float] = SECONDS,
     ) -> None:
+        host, port = split_address(listen)
+        if metrics_port is not None:
+            check_can_listen(host, metrics_port)
         self._full_name = service.full_name
         self._registry = registry
-        self._metrics_address = (metrics_port, _host(listen))
+        self._metrics_address = (metrics_port, host or "0.0.0.0")
         self._health = health.aio.HealthServicer()
         self._ready = False
         self._exposition: Any = None
@@ -70,7 +78,9 @@ class Server:
         reflection.enable_server_reflection(
             (service.full_name, "grpc.health.v1.Health", reflection.SERVICE_NAME), self.grpc
         )
-        self.port = self.grpc.add_insecure_port(listen)
+        # gRPC would not say why, and would be content with one of a name's addresses.
+        check_can_listen(host, port)
+        self.port = self.grpc.add_insecure_port(join_address(host or "::", port))
 
     async def start(self) -> None:
         """Listens. Not ready until `set_ready` says so."""
@@ -110,11 +120,6 @@ class Server:
                     log.info("ready", extra={"service": self._full_name})
                 await self.set_ready(True)
             await asyncio.sleep(interval)
-
-
-def _host(listen: str) -> str:
-    """The address part of `0.0.0.0:50051` or `[::]:50051`."""
-    return listen.rpartition(":")[0].strip("[]") or "0.0.0.0"
 
 
 async def until_stopped(

@@ -19,13 +19,21 @@ class Ports:
     grpc_management: int = 7071
     workers: int = 9000
 
+    @property
+    def listening(self) -> list[int]:
+        """Those that are TCP ports."""
+        return [port for name, port in vars(self).items() if name != "workers"]
+
     def moved(self, offset: int) -> "Ports":
         """All of them moved by that much, so that several can run side by side."""
         return Ports(**{name: port + offset for name, port in vars(self).items()})
 
 
 def render_properties(services: Iterable[Service], store: Path, ports: Ports) -> str:
-    """config.properties for a TorchServe that holds these services and nobody outside can reach."""
+    """config.properties for a TorchServe that holds these services and nobody outside can reach.
+
+    All ASCII, as `java.util.Properties` reads it.
+    """
     services = list(services)
     # A batch's answers come back together.
     largest = MAX_MESSAGE_BYTES * max(service.max_batch for service in services) + 2**20
@@ -71,7 +79,24 @@ def render_properties(services: Iterable[Service], store: Path, ports: Ports) ->
         # its code takes more of the processor, beside the workers, than it gives back.
         "vmargs": "-Xms64m -Xmx512m -XX:MaxDirectMemorySize=512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
     }
-    return "".join(f"{key}={value}\n" for key, value in lines.items())
+    return "".join(f"{key}={_escaped(str(value))}\n" for key, value in lines.items())
+
+
+def _escaped(value: str) -> str:
+    r"""A value of a properties file: Java reads Latin-1, `\uXXXX` of UTF-16, and drops leading blanks."""
+    start = len(value) - len(value.lstrip(" "))
+    return "\\ " * start + "".join(map(_escaped_letter, value[start:]))
+
+
+def _escaped_letter(letter: str) -> str:
+    if letter == "\\":
+        return "\\\\"
+    if " " <= letter <= "~":
+        return letter
+    units = letter.encode("utf-16-be")
+    return "".join(
+        f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2)
+    )
 
 
 def render_model_config(service: Service) -> str:

@@ -6,7 +6,6 @@ UNAVAILABLE, an oversized message is CANCELLED. `translate` is the table of what
 
 import asyncio
 import json
-import urllib.request
 from http.client import HTTPException
 
 import grpc
@@ -21,6 +20,7 @@ from faceloom.runtime.errors import (
     TooLarge,
     Unavailable,
 )
+from faceloom.runtime.proxies import channel_options, open_url
 from faceloom.runtime.torchserve.inference_pb2 import PredictionResponse, PredictionsRequest
 
 _PREDICTIONS = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
@@ -49,7 +49,7 @@ class TorchServeEngine:
     def __init__(self, model: str, target: str, management: str, workers: int = 1) -> None:
         self._model = model
         self._url = f"{management}/models/{model}"
-        self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
+        self._channel = grpc.aio.insecure_channel(target, [*_OPTIONS, *channel_options(target)])
         self._predict = self._channel.unary_unary(
             _PREDICTIONS, PredictionsRequest.SerializeToString, PredictionResponse.FromString
         )
@@ -80,7 +80,7 @@ class TorchServeEngine:
 
     def _workers(self) -> frozenset[int]:
         """The pids of those that are ready."""
-        with urllib.request.urlopen(self._url, timeout=5) as answer:
+        with open_url(self._url, timeout=5) as answer:
             description = json.load(answer)
         workers = description[0]["workers"]
         return frozenset(worker["pid"] for worker in workers if worker["status"] == "READY")

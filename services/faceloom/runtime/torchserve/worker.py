@@ -4,6 +4,7 @@ TorchServe gives each worker process one unpacked archive; the worker answers se
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from faceloom.runtime.service import service
 from faceloom.runtime.tracing import start_tracing
 from faceloom.runtime.versions import load_models
 
+log = logging.getLogger(__name__)
+
 _handler: AnyHandler | None = None
 
 
@@ -25,7 +28,12 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes]:
     if _handler is None:
         # The rest is how TorchServe's worker talks to TorchServe.
         log_json("faceloom")
-        _handler = _load(context.system_properties)
+        try:
+            _handler = _load(context.system_properties)
+        except Exception as error:
+            # Here, because TorchServe says no more than that the worker died.
+            log.critical("%s: %s", type(error).__name__, error, exc_info=True)
+            raise
     if data is None:
         return []
     return [
