@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ class Stack:
             if (archives / f"{name}.mar").is_file()
         }
         self._offset = port_offset
+        self._claim: socket.socket | None = None
         self._scratch: Path | None = None
         self._was_ready = False
         self.programs: list[Program] = []
@@ -107,6 +109,7 @@ class Stack:
                 message says why, and where its log is.
         """
         check_ports(self._offset)
+        self._claim = _claim(self._offset)
         raise_file_limit()
         sizes = [(self._archives / f"{name}.mar").stat().st_size for name in self.services]
         check_memory(
@@ -137,6 +140,8 @@ class Stack:
             await engine.stop()
         else:
             await asyncio.gather(*(program.kill() for program in self.programs))
+        if self._claim is not None:
+            self._claim.close()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -251,3 +256,21 @@ def _own_ports() -> dict[str, int]:
         **{name: service.port for name, service in services().items()},
         "pipeline": PIPELINE_PORT,
     }
+
+
+def _claim(offset: int) -> socket.socket:
+    """Held as long as a stack lives: of two that begin together, both would find the ports free.
+
+    Raises:
+        StackError: Another stack has it.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        # A name that belongs to no file, and to nobody when the process ends.
+        claim.bind(f"\0faceloom-stack-{offset}")
+    except OSError:
+        claim.close()
+        raise StackError(
+            f"another faceloom up starts with --port-offset {offset} at this moment; give another one"
+        ) from None
+    return claim

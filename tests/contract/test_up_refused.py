@@ -59,6 +59,19 @@ def test_a_port_that_is_taken(taken: int, offset: int, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_two_that_start_together(offset: int, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(f"\0faceloom-stack-{offset}")
+        done = up("--port-offset", offset, "--dir", tmp_path / "out")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"faceloom: another faceloom up starts with --port-offset {offset} at this moment; give another"
+        " one\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "told"),
     [

@@ -42,9 +42,9 @@ def up(
 
     Example: [bold]faceloom up[/bold]
     """
-    log_json()
     # Before anything that takes time.
     check_ports(port_offset)
+    log_json()
     with _packaged(profile) as archives:
         asyncio.run(_up(Stack(archives, folder, port_offset), as_json))
 
