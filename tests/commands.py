@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ def faceloom(*arguments: object, store: Path) -> Done:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setenv("FACELOOM_MODEL_STORE", str(store))
         patch.setattr(sys, "argv", ["faceloom", *map(str, arguments)])
+        # Commands that log change these for their whole process.
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        patch.setattr(threading, "excepthook", threading.excepthook)
         with pytest.raises(SystemExit) as ended:
             run()
     return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())

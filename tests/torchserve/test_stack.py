@@ -294,12 +294,13 @@ async def _another_worker(running: Running, name: str, old: int) -> bool:
         return False
 
 
-async def test_a_killed_torchserve_is_started_again(running: Running) -> None:
+async def test_a_torchserve_that_crashes_is_started_again(running: Running) -> None:
     before = running.pid("torchserve")
     workers = psutil.Process(before).children(recursive=True)
     right = await running.call("quality")
 
-    os.kill(before, signal.SIGKILL)
+    # Java has much to say about that, in lines of its own.
+    os.kill(before, signal.SIGSEGV)
     for name in samples.METHODS:
         await running.ready(name, rpc.NOT_SERVING)
         error = await rpc.refusal(running.call(name))
@@ -310,6 +311,10 @@ async def test_a_killed_torchserve_is_started_again(running: Running) -> None:
     assert running.pid("torchserve") != before
     assert not any(worker.is_running() for worker in workers)
     assert await running.call("quality") == right
+    log = running.stack.logs / "torchserve.log"
+    said = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any("A fatal error has been detected" in event["message"] for event in said)
+    assert {file.suffix for file in running.stack.logs.iterdir()} == {".log"}
 
 
 async def test_a_killed_front_is_started_again(running: Running) -> None:

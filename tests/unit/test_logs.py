@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -55,3 +57,30 @@ def test_a_request_is_named_in_every_line_of_its_task() -> None:
         assert json.loads(line("x", extra={"request_id": "own"}))["request_id"] == "own"
 
     assert "request_id" not in json.loads(line("x"))
+
+
+CRASH = """
+import threading, warnings
+from faceloom.runtime.logs import log_json
+log_json()
+warnings.warn("old")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise ValueError("oh\\nno")
+"""
+
+
+def test_what_ends_a_process_is_a_line_of_its_log() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH], capture_output=True, text=True, check=False
+    )
+
+    warning, thread, end = map(json.loads, done.stderr.splitlines())
+    assert done.returncode == 1
+    assert (warning["level"], thread["message"]) == (
+        "warning",
+        "ZeroDivisionError: division by zero",
+    )
+    assert (end["level"], end["message"]) == ("critical", "ValueError: oh\nno")
+    assert "Traceback" in end["stack"] and "lambda" in thread["stack"]

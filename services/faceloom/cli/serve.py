@@ -12,7 +12,7 @@ import typer
 
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.front import Front
-from faceloom.runtime.logs import log_crashes, log_json
+from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.engine import TorchServeEngine
@@ -63,7 +63,6 @@ def serve(
     Example: [bold]faceloom serve generator --listen 0.0.0.0:50051[/bold]
     """
     log_json()
-    log_crashes()
     with _logging_the_end():
         start_tracing(name)
         if name == "pipeline":

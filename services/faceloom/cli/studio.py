@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from faceloom.cli.options import connect_pipeline, connect_services
 from faceloom.runtime.listening import check_can_listen, join_address, open_sockets
-from faceloom.runtime.logs import log_crashes, log_json
+from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.tracing import start_tracing
 
@@ -61,7 +61,6 @@ def studio(
     from faceloom.studio.labels import LabelStore
 
     log_json()
-    log_crashes()
     start_tracing("studio")
     with LabelStore(labels) as store:
         asyncio.run(_serve(Datasets(datasets), store, host.strip("[]"), port, metrics_port))

@@ -39,22 +39,20 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_json(name: str = "") -> None:
-    """Sends the logs of this process, or of the one package, to standard error as JSON lines."""
+    """Sends the logs of this process, or of the one package, to standard error as JSON lines.
+
+    Of a whole process, also what ends it or a thread of it, and warnings, are lines of its log.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logger = logging.getLogger(name)
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def log_crashes() -> None:
-    """Also what ends this process or a thread of it, and warnings, are lines of its log."""
-    logging.captureWarnings(True)
-    sys.excepthook = _log_crash
-    threading.excepthook = lambda args: _log_crash(
-        args.exc_type, args.exc_value, args.exc_traceback
-    )
+    if not name:
+        logging.captureWarnings(True)
+        sys.excepthook = _log_crash
+        threading.excepthook = _log_crash_of_thread
 
 
 def as_event(line: str, program: str) -> dict[str, Any]:
@@ -91,6 +89,10 @@ def _log_crash(
     logging.getLogger("faceloom").critical(
         "%s: %s", kind.__name__, error, exc_info=(kind, error or kind(), stack)
     )
+
+
+def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
+    _log_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
 
 
 def _iso(seconds: float) -> str:
