@@ -50,7 +50,7 @@ def test_a_sheet_with_nothing_on_it_is_no_drawing(translator: AnyHandler, name: 
     error = refusal(translator, sketch=EMPTY[name])
 
     assert isinstance(error, InvalidArgument) and error.field == "sketch"
-    assert error.message == "the sketch is empty: no pixel is darker than 240 of 255"
+    assert error.message.startswith("the sketch is empty: ")
 
 
 def test_one_dark_pixel_is_a_drawing(translator: AnyHandler) -> None:

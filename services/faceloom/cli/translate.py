@@ -139,6 +139,9 @@ def translate(
     """Turn drawings, label maps or photographs into faces: OUT/<name>.png; variants are <name>-<k>.png. A
     file that is refused is named, and the others are translated.
 
+    Drawings may be scans or photographs of paper, or light lines on a dark ground; photographs of people are
+    refused as sketches.
+
     Example: [bold]faceloom translate --task sketch drawing.png --variants 5 --style-seed 5 --out faces[/bold]
     """
     service = OneService("translator", engine, model, raw)

@@ -72,7 +72,8 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
     def sample_request(self) -> pb.TranslateRequest:
         black = np.zeros((16, 16), np.uint8)
         if SKETCH in self._network.encoders:
-            return pb.TranslateRequest(sketch=encode(black, image_pb2.IMAGE_FORMAT_GRAY8))
+            dot = np.pad(black[:4, :4], 6, constant_values=255)
+            return pb.TranslateRequest(sketch=encode(dot, image_pb2.IMAGE_FORMAT_GRAY8))
         if SEGMENTATION not in self._network.encoders:
             return pb.TranslateRequest(face=encode(black, image_pb2.IMAGE_FORMAT_GRAY8))
         background = encode(black, image_pb2.IMAGE_FORMAT_LABELS8)

@@ -17,11 +17,10 @@ from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.labels import BISENET_TO_CELEBA
 from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
+from faceloom.translator.paper import on_white_paper
 from faceloom.translator.v1 import translator_pb2 as pb
 
 _MAX_PSI = 1.5
-# Paper is white, or nearly so in a photograph or a JPEG of it.
-_INK = 240
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def read_condition(request: pb.TranslateRequest, network: Translator) -> tuple[s
         raise InvalidArgument("give a sketch, a layout or a face", field="condition")
     if kind == "sketch":
         side = _side(network, SKETCH, "sketch")
-        return SKETCH, sketch_tensor(_sketch(request), side)
+        return SKETCH, sketch_tensor(on_white_paper(decode_grey(request.sketch, "sketch")), side)
     if kind == "face":
         side = _side(network, FACE, "face")
         return FACE, face_tensor(decode_rgb(request.face, "face"), side)
@@ -138,15 +137,6 @@ def _side(network: Translator, task: str, field: str) -> int:
             field=field,
         )
     return network.side(task)
-
-
-def _sketch(request: pb.TranslateRequest) -> Pixels:
-    grey = decode_grey(request.sketch, "sketch")
-    if grey.min() >= _INK:
-        raise InvalidArgument(
-            f"the sketch is empty: no pixel is darker than {_INK} of 255", field="sketch"
-        )
-    return grey
 
 
 def _labels(layout: pb.Layout) -> Pixels:

@@ -135,7 +135,10 @@ class TranslateRequest(_message.Message):
     """
     @_builtins.property
     def sketch(self) -> _image_pb2.Image:
-        """A drawing, dark lines on white, in any format but LABELS8."""
+        """A drawing, in any format but LABELS8: dark lines on paper of any grey, in uneven light as well, or light
+        lines on a dark ground. It is brought to black on white first, unless it is that already. Sheets without
+        lines, and photographs, are refused.
+        """
 
     @_builtins.property
     def layout(self) -> Global___Layout:
