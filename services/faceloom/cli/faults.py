@@ -5,13 +5,15 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from faceloom.runtime.logs import JsonFormatter
+
 
 def line_of(error: Exception) -> str:
     """The line. Whatever it leaves out goes to the process's log, or to a file of its own."""
     if isinstance(error, OSError) and (line := _line_of_system(error)):
         return line
     what = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
-    if logging.getLogger().handlers:
+    if any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers):
         logging.getLogger(__name__).critical("failed", exc_info=error)
         return f"a fault of Faceloom's, {what}; the log says where"
     if details := _details(error):

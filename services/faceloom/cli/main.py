@@ -1,5 +1,7 @@
 """The `faceloom` command: one module per group of commands, errors turned into one line here."""
 
+import io
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -11,8 +13,12 @@ from typer.main import get_command, get_group
 
 from faceloom import __version__
 from faceloom.cli import json_output
+from faceloom.cli.faults import line_of
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.extras import how_to_install
+
+# The exit code of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
 
 # Which module of this package holds a command.
 _MODULES = {
@@ -110,10 +116,11 @@ def _faceloom(
 
 
 def run() -> None:
-    """The console script. Exit code 0: done; 1: what was asked failed; 2: asked wrongly."""
+    """The console script. Exit code 0: done; 1: what was asked failed; 2: asked wrongly; 130: interrupted."""
     json_output.begin()
+    _print_any_letter()
     try:
-        app()
+        _run_app()
     except FaceloomError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
@@ -122,7 +129,33 @@ def run() -> None:
         # Said by Typer, on standard error.
         if ended.code == 2:
             json_output.print_failure("asked wrongly; standard error says how")
+        if ended.code == INTERRUPTED:
+            _fail("interrupted", INTERRUPTED)
         raise
+    except BrokenPipeError:
+        # Whoever read has enough, as in `faceloom ... | head`.
+        sys.exit(1)
+    except Exception as error:
+        _fail(line_of(error), 1)
+
+
+def _run_app() -> None:
+    try:
+        app()
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # A full disk, or nobody who reads: what is left shall not fail once more when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+
+
+def _print_any_letter() -> None:
+    """A file's name that the terminal has no letters for is printed with escapes, instead of ending all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> NoReturn:
