@@ -15,6 +15,7 @@ from tests.translators import (
     layout,
     loaded,
     map_of,
+    refusal,
     results,
     translate,
     w_plus_of,
@@ -24,7 +25,7 @@ from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.images import decode_rgb
-from faceloom.segmentation.labels import CELEBA_TO_BISENET, encode_png
+from faceloom.segmentation.labels import CELEBA_TO_BISENET, colourise, encode_png
 from faceloom.translator.conditions import layout_tensor, sketch_tensor
 from faceloom.translator.model import Translator
 from faceloom.translator.v1 import translator_pb2 as pb
@@ -107,6 +108,31 @@ def test_label_orders_name_the_same_classes(translator: AnyHandler) -> None:
 
     assert celeba.image.data == bisenet.image.data
     assert celeba.image.data != mistaken.image.data
+
+
+def test_colours_name_classes_whatever_the_order_of_ids(translator: AnyHandler) -> None:
+    ids = layout()
+    colours = samples.file(colourise(ids))
+
+    faces = {
+        translate(translator, layout=map_of(image, order))[0].image.data
+        for image, order in (
+            (labels8(ids), pb.LABEL_ORDER_CELEBAMASK_HQ),
+            (colours, pb.LABEL_ORDER_CELEBAMASK_HQ),
+            (colours, pb.LABEL_ORDER_BISENET),
+        )
+    }
+
+    assert len(faces) == 1
+
+
+def test_a_palette_in_another_order_than_is_said_is_refused(translator: AnyHandler) -> None:
+    palette = image_pb2.Image(format=image_pb2.IMAGE_FORMAT_PNG, data=encode_png(layout()))
+
+    error = refusal(translator, layout=map_of(palette, pb.LABEL_ORDER_BISENET))
+
+    assert error.field == "layout.order"
+    assert "in CelebAMask-HQ's order" in error.message
 
 
 def test_a_layout_is_the_same_in_every_format(translator: AnyHandler) -> None:

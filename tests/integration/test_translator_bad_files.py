@@ -60,9 +60,9 @@ def id_200(path: Path) -> Path:
 
 # Task, file, what makes it, and what is said.
 PICTURES: dict[str, tuple[str, str, Callable[[Path], Path], str]] = {
-    "a text as a drawing": ("sketch", "a.png", text, "broken PNG"),
-    "a text as a JPEG": ("sketch", "a.jpg", text, "broken JPEG"),
-    "a text as a label map": ("segmentation", "a.png", text, "broken PNG"),
+    "a text as a drawing": ("sketch", "a.png", text, "is a text file"),
+    "a text as a JPEG": ("sketch", "a.jpg", text, "is a text file"),
+    "a text as a label map": ("segmentation", "a.png", text, "is a text file"),
     "an all-white sketch": (
         "sketch", "a.png", lambda path: picture(path, np.full((64, 64), 255, np.uint8)),
         "the sketch is empty",
@@ -70,15 +70,11 @@ PICTURES: dict[str, tuple[str, str, Callable[[Path], Path], str]] = {
     "id 200": ("segmentation", "a.png", id_200, "pixel (20, 30) is 200; ids are 0 to 18"),
     "colours as labels": (
         "segmentation", "a.png", lambda path: picture(path, samples.face(1)),
-        "colours, not class ids",
-    ),
-    "labels of 16 bits": (
-        "segmentation", "a.png", lambda path: picture(path, layout().astype(np.uint16)),
-        "grey of 16 bits, not class ids",
+        "is no colour of CelebAMask-HQ's",
     ),
     "a CMYK JPEG as labels": (
         "segmentation", "a.jpg", lambda path: picture(path, layout(), "CMYK"),
-        "JPEG does not hold class ids",
+        "a JPEG mixes the classes",
     ),
 }  # fmt: skip
 
@@ -95,8 +91,8 @@ def test_a_bad_picture_is_one_line_and_leaves_nothing(
         "--engine", "inprocess", "--out", tmp_path / "out",
     )  # fmt: skip
 
-    assert code == 1
-    assert said.startswith(f"faceloom: {file}: ") and said.count("\n") == 1
+    assert code in (1, 2)
+    assert said.startswith(f"faceloom: {file}") and said.count("\n") == 1
     assert says in said
     assert list(tmp_path.iterdir()) == [file]
 
@@ -143,7 +139,7 @@ def test_a_bad_option_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_faces_of_the_files_before_a_bad_one_stay_whole(
+def test_faces_of_the_files_around_a_bad_one_are_made(
     faceloom: Faceloom, translator: AnyHandler, translator_folder: Path, tmp_path: Path
 ) -> None:
     good = picture(tmp_path / "1.png", samples.page(1))
@@ -156,14 +152,15 @@ def test_faces_of_the_files_before_a_bad_one_stay_whole(
         "--variants", "2", "--style-seed", "1", "--engine", "inprocess", "--out", out,
     )  # fmt: skip
 
-    assert code == 1 and said.startswith(f"faceloom: {bad}: ")
-    wanted = translate(
-        translator, sketch=samples.raw(samples.page(1)), variants=2, style_seed=1,
-        output_format="IMAGE_FORMAT_PNG",
-    )  # fmt: skip
-    made = sorted(out.iterdir())
-    assert [file.name for file in made] == ["1-0.png", "1-1.png"]
-    assert [file.read_bytes() for file in made] == bytes_of(wanted)
+    assert code == 1 and f"{bad} is a text file" in said
+    for number in (1, 3):
+        wanted = translate(
+            translator, sketch=samples.raw(samples.page(number)), variants=2, style_seed=1,
+            output_format="IMAGE_FORMAT_PNG",
+        )  # fmt: skip
+        made = [out / f"{number}-{k}.png" for k in (0, 1)]
+        assert [file.read_bytes() for file in made] == bytes_of(wanted)
+    assert len(list(out.iterdir())) == 4
 
 
 @pytest.mark.parametrize("occupied", ["out", "out/a.png"])

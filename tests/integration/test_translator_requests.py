@@ -82,19 +82,18 @@ LAYOUTS: dict[str, tuple[pb.Layout, str, str]] = {
     "id 255 in BiSeNet's order": (
         map_of(labels8(changed(255)), pb.LABEL_ORDER_BISENET), "", "pixel (20, 30) is 255",
     ),
-    "colours": (map_of(samples.file(samples.face(1))), ".data", "colours, not class ids"),
-    "colours without a file": (map_of(samples.raw(samples.face(1))), ".format", "RGB8 does not"),
-    "16 bits": (
-        map_of(samples.file(PilImage.fromarray(layout().astype(np.uint16)))), ".data",
-        "grey of 16 bits, not class ids",
+    "a photograph": (map_of(samples.file(samples.face(1))), "", "is no colour of CelebAMask-HQ's"),
+    "a photograph without a file": (map_of(samples.raw(samples.face(1))), "", "pixel (0, 0) is #"),
+    "ids that were smoothed": (
+        map_of(samples.file(IDS.resize((50, 50), PilImage.Resampling.BILINEAR))), "", "smoothed",
     ),
-    "1 bit": (map_of(sheet("1", 1)), ".data", "less than 8 bits, not class ids"),
-    "a CMYK JPEG": (map_of(samples.file(IDS.convert("CMYK"), "JPEG")), ".format", "JPEG does not"),
-    "a WebP": (map_of(samples.file(IDS.convert("RGB"), "WEBP")), ".format", "WEBP does not"),
-    "a text": (map_of(TEXT), ".data", "broken PNG"),
-    "too small": (map_of(labels8(layout()[:15, :15])), "", "15x15 pixels; sides must be 16 to"),
+    "1 bit": (map_of(sheet("1", 1)), ".data", "1 bit is a drawing"),
+    "a CMYK JPEG": (map_of(samples.file(IDS.convert("CMYK"), "JPEG")), ".data", "a JPEG mixes"),
+    "a WebP": (map_of(samples.file(IDS.convert("RGB"), "WEBP")), ".data", "a WebP may have changed"),
+    "a text": (map_of(TEXT), ".data", "this is a text file"),
+    "too small": (map_of(labels8(layout()[:15, :15])), "", "15x15 pixels; sides must be 16 at"),
     "a bomb": (map_of(samples.png_bomb(30_000)), "", "30000x30000"),
-    "nothing": (pb.Layout(order=pb.LABEL_ORDER_BISENET), ".format", "UNSPECIFIED does not"),
+    "nothing": (pb.Layout(order=pb.LABEL_ORDER_BISENET), ".format", "UNSPECIFIED is not"),
 }  # fmt: skip
 
 

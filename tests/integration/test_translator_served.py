@@ -25,7 +25,7 @@ from faceloom.runtime.engine import InProcessEngine, warm_up
 from faceloom.runtime.front import Front
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
-from faceloom.segmentation.labels import CELEBA_TO_BISENET, encode_png
+from faceloom.segmentation.labels import CELEBA_TO_BISENET
 from faceloom.store.model import open_model
 from faceloom.translator.v1 import translator_pb2 as pb
 
@@ -93,7 +93,7 @@ def test_the_command_writes_one_file_per_variant(
 def test_the_command_takes_layouts_of_either_order_and_a_reference(
     translator: AnyHandler, translator_folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "map.png").write_bytes(encode_png(CELEBA_TO_BISENET[layout()]))
+    PilImage.fromarray(CELEBA_TO_BISENET[layout()]).save(tmp_path / "map.png")
     PilImage.fromarray(samples.face(4)).save(tmp_path / "face.png")
 
     done = faceloom(

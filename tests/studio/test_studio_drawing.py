@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.studio.conftest import Studio
 
 from faceloom.common.v1 import image_pb2
 from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
-from faceloom.segmentation.labels import decode_png
 from faceloom.translator.v1 import translator_pb2 as pb
 
 
@@ -22,7 +22,8 @@ async def translate(studio: Studio, pixels: bytes, **query: object) -> tuple[int
 
 def a_layout(studio: Studio) -> np.ndarray[Any, np.dtype[np.uint8]]:
     [file, *_] = sorted((studio.faces / "layouts").glob("*.png"))
-    return decode_png(file.read_bytes())
+    with Image.open(file) as layout:
+        return np.asarray(layout)
 
 
 async def test_a_layout_becomes_the_faces_of_a_direct_call(studio: Studio) -> None:

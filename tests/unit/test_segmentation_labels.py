@@ -58,10 +58,9 @@ def test_overlay_leaves_the_background() -> None:
 
 def test_palette_png_round_trip() -> None:
     layout = np.arange(19, dtype=np.uint8).repeat(4).reshape(19, 4)
-    data = labels.encode_png(layout)
-    assert (labels.decode_png(data) == layout).all()
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(labels.encode_png(layout))) as image:
         assert image.mode == "P"
+        assert (np.asarray(image) == layout).all()
         assert (np.asarray(image.convert("RGB")) == labels.colourise(layout)).all()
 
 
@@ -76,10 +75,3 @@ def test_class_shares() -> None:
 def test_other_values_and_shapes_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="label"):
         labels.check_labels(bad)
-
-
-def test_colour_pngs_are_refused() -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (2, 2)).save(buffer, format="PNG")
-    with pytest.raises(ValueError, match="palette or grey"):
-        labels.decode_png(buffer.getvalue())

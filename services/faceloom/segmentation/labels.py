@@ -68,11 +68,3 @@ def encode_png(labels: NDArray[np.integer]) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def decode_png(data: bytes) -> LabelMap:
-    """Ids from a palette or grey 8-bit PNG; ValueError for other modes or ids out of range."""
-    with Image.open(io.BytesIO(data)) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"a label map is a palette or grey PNG, not mode {image.mode}")
-        return check_labels(np.asarray(image))

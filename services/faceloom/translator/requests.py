@@ -12,9 +12,9 @@ from torch import Tensor
 from faceloom.generator.convention import z_of
 from faceloom.generator.v1 import generator_pb2
 from faceloom.runtime.errors import FailedPrecondition, InvalidArgument
-from faceloom.runtime.images import Pixels, decode_grey, decode_labels, decode_rgb
-from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.runtime.images import Pixels, decode_grey, decode_rgb
 from faceloom.segmentation.labels import BISENET_TO_CELEBA
+from faceloom.segmentation.layouts import Source, read_layout
 from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
 from faceloom.translator.paper import on_white_paper
@@ -141,19 +141,20 @@ def _side(network: Translator, task: str, field: str) -> int:
 
 def _labels(layout: pb.Layout) -> Pixels:
     """Ids in CelebAMask-HQ's order, [H, W]."""
-    labels = decode_labels(layout.image, "layout.image")
-    wrong = np.argwhere(labels >= len(CLASS_NAMES))
-    if len(wrong):
-        y, x = wrong[0]
-        raise InvalidArgument(
-            f"pixel ({x}, {y}) is {labels[y, x]}; ids are 0 to {len(CLASS_NAMES) - 1}",
-            field="layout.image",
-        )
-    if layout.order == pb.LABEL_ORDER_CELEBAMASK_HQ:
+    labels, source = read_layout(layout.image, "layout.image")
+    if layout.order not in (pb.LABEL_ORDER_CELEBAMASK_HQ, pb.LABEL_ORDER_BISENET):
+        raise InvalidArgument("say CELEBAMASK_HQ or BISENET", field="layout.order")
+    # Colours name classes; an order is a matter of ids.
+    if layout.order == pb.LABEL_ORDER_CELEBAMASK_HQ or source is Source.COLOURS:
         return labels
-    if layout.order == pb.LABEL_ORDER_BISENET:
-        return BISENET_TO_CELEBA[labels]
-    raise InvalidArgument("say CELEBAMASK_HQ or BISENET", field="layout.order")
+    meant = BISENET_TO_CELEBA[labels]
+    if source is Source.BOTH and (meant != labels).any():
+        raise InvalidArgument(
+            "its palette has CelebAMask-HQ's colours in CelebAMask-HQ's order; say that order, or send ids in"
+            " BiSeNet's order as grey",
+            field="layout.order",
+        )
+    return meant
 
 
 def _latents(latents: Sequence[generator_pb2.Latent], variants: int, network: Translator) -> Tensor:

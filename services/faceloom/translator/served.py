@@ -10,8 +10,9 @@ from google.rpc import status_pb2
 from faceloom.common.v1 import engine_pb2, image_pb2
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.errors import UsageError, from_status
-from faceloom.runtime.images import Pixels, decode_grey, decode_labels, decode_rgb, encode
+from faceloom.runtime.images import Pixels, decode_grey, decode_rgb, encode
 from faceloom.runtime.service import service
+from faceloom.segmentation.layouts import read_layout
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.model import Model, open_model
@@ -63,7 +64,7 @@ class Redrawing:
         """The layout of a face: [S, S, 3] -> class ids [H, W]."""
         request = segmentation_pb2.SegmentRequest(images=[_raw(face)])
         response = segmentation_pb2.SegmentResponse.FromString(self._segmentation.answer(request))
-        return decode_labels(response.layouts[0], "layouts[0]")
+        return read_layout(response.layouts[0], "layouts[0]").labels
 
 
 class Translating:

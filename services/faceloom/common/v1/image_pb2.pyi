@@ -32,7 +32,7 @@ class _ImageFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageForm
     IMAGE_FORMAT_LABELS8: _ImageFormat.ValueType  # 3
     """Raw 8-bit class ids, height * width bytes."""
     IMAGE_FORMAT_PNG: _ImageFormat.ValueType  # 4
-    """A PNG file."""
+    """A PNG file. In requests, PNG, JPEG and WEBP all mean a file, and which of them it is is read from its bytes."""
     IMAGE_FORMAT_JPEG: _ImageFormat.ValueType  # 5
     """A JPEG file."""
     IMAGE_FORMAT_WEBP: _ImageFormat.ValueType  # 6
@@ -50,7 +50,7 @@ IMAGE_FORMAT_GRAY8: ImageFormat.ValueType  # 2
 IMAGE_FORMAT_LABELS8: ImageFormat.ValueType  # 3
 """Raw 8-bit class ids, height * width bytes."""
 IMAGE_FORMAT_PNG: ImageFormat.ValueType  # 4
-"""A PNG file."""
+"""A PNG file. In requests, PNG, JPEG and WEBP all mean a file, and which of them it is is read from its bytes."""
 IMAGE_FORMAT_JPEG: ImageFormat.ValueType  # 5
 """A JPEG file."""
 IMAGE_FORMAT_WEBP: ImageFormat.ValueType  # 6
@@ -61,6 +61,11 @@ Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 class Image(_message.Message):
     """One picture. Width and height are required for the raw formats and ignored for files, which carry
     their own.
+
+    Files are read as browsers show them: upright by their orientation, brought to sRGB by their ICC profile,
+    transparency on white, of an animation the first picture. Sides are 16 pixels at least and differ by 256 times at
+    most. Decoding a file may take 512 MiB: 48 million pixels of PNG, 26 million of WebP, 536 million of JPEG,
+    76 million if it is progressive. Where a side is longer than 4096 pixels, several pixels become one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -55,10 +55,14 @@ class Layout(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     order: Global___LabelOrder.ValueType
-    """What the ids stand for."""
+    """What the ids stand for. Colours name classes whatever it says."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
-        """LABELS8 or GRAY8, or a PNG: its palette indices or its 8-bit grey values are the ids, 0 to 18."""
+        """What it shows says the classes: CelebAMask-HQ's 19 colours, in RGB8, a PNG of any kind or a lossless WebP; or
+        ids 0 to 18, in LABELS8, GRAY8, the grey values of a PNG, or PASCAL VOC's colours. Transparent pixels are
+        background. Other colours and ids are refused by their first pixel, and so are ids that were smoothed, and
+        JPEG.
+        """
 
     def __init__(
         self,

@@ -1,0 +1,94 @@
+"""What a picture's file says of its size, read from the file before a decoder sees it, and what decoding
+it takes: a few bytes can claim any number of pixels."""
+
+from typing import Final, NamedTuple
+
+from faceloom.runtime.kinds import kind_of
+
+# Bytes of memory per pixel while a file is decoded and made upright, rounded up. A JPEG that is too large for
+# networks is scaled down while it is decoded.
+_PNG: Final = 11
+_WEBP: Final = 20
+_JPEG: Final = 1
+
+# Start of frame, without the tables DHT, JPG and DAC among those numbers.
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_SCAN: Final = 0xDA
+# Markers that nothing belongs to: TEM, restarts and the start of the picture.
+_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+class Header(NamedTuple):
+    """A file's kind (`PNG`, `JPEG`, `WEBP`), its size as it is stored, and what decoding takes."""
+
+    kind: str
+    width: int
+    height: int
+    bytes_per_pixel: int
+
+    @property
+    def memory(self) -> int:
+        """In bytes."""
+        return self.width * self.height * self.bytes_per_pixel
+
+
+def read_header(data: bytes) -> Header:
+    """The header of a PNG, JPEG or WebP file.
+
+    Raises:
+        ValueError: It is of another kind, or ends or breaks before its size is said.
+    """
+    kind = kind_of(data)
+    if kind == "PNG" and len(data) >= 24:
+        width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+        return Header(kind, width, height, _PNG)
+    if kind == "JPEG":
+        return _jpeg(data)
+    if kind == "WEBP":
+        return Header(kind, *_webp(data), _WEBP)
+    raise ValueError("it ends before its size")
+
+
+def _jpeg(data: bytes) -> Header:
+    frame = b""
+    progressive = False
+    at = 2
+    while at + 4 <= len(data):
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker == 0xFF:
+            at += 1
+        elif marker in _ALONE:
+            at += 2
+        else:
+            length = int.from_bytes(data[at + 2 : at + 4], "big")
+            segment = data[at + 4 : at + 2 + length]
+            if marker in _FRAMES and len(segment) >= 6:
+                frame, progressive = segment, marker in _PROGRESSIVE
+            elif marker == _SCAN and frame and segment:
+                return _frame(frame, kept=progressive or segment[0] < frame[5])
+            at += 2 + length
+    raise ValueError("it ends before its pixels")
+
+
+def _frame(frame: bytes, *, kept: bool) -> Header:
+    """Of several scans a decoder keeps all coefficients, two bytes each, until the last one is read."""
+    height, width = (int.from_bytes(frame[at : at + 2], "big") for at in (1, 3))
+    return Header("JPEG", width, height, _JPEG + 2 * frame[5] * kept)
+
+
+def _webp(data: bytes) -> tuple[int, int]:
+    """Width and height; https://developers.google.com/speed/webp/docs/riff_container."""
+    if len(data) < 30:
+        raise ValueError("it ends before its size")
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    elif chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif chunk == b"VP8 ":
+        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    else:
+        raise ValueError("it begins with no picture")
+    return width, height
