@@ -154,4 +154,4 @@ async def test_the_recorded_number_of_shards_is_kept(build: Callable[..., Result
         await build(BuildSpec(candidates=200), Options(1, 4), FakeServices(fault=lost))
     result = await build(BuildSpec(candidates=200), Options(1, 2))
     assert result.progress.shards == 4
-    assert result.notes == ("this build was begun with 4 shards and keeps them",)
+    assert result.notes == ("this build keeps the number of shards that it was begun with: 4",)

@@ -16,11 +16,23 @@ def test_plan_follows_from_the_rates(tmp_path: Path) -> None:
     rates = ("--rate", 1000, "--accepted-share", 0.1, "--face-bytes", 2e6, "--candidate-bytes", 100)
     sizing = plan(tmp_path, "--candidates", 3_600_000, "--nodes", 2, "--gpus-per-node", 8, *rates)
     assert sizing["hours"] == 0.5
+    assert sizing["node_hours"] == 1.0
     assert sizing["gpu_hours"] == 8.0
     assert sizing["accepted"] == 360_000
     assert sizing["dataset_bytes"] == 360_000 * 2_000_000 + 3_600_000 * 100
     assert sizing["blocks"] == 56_250
     assert sizing["shards"] == 14_063
+
+
+def test_hours_of_gpus_do_not_come_from_a_rate_without_gpus(tmp_path: Path) -> None:
+    plain = faceloom("jobs", "plan", "--candidates", 1000, "--nodes", 2, store=tmp_path)
+    assert (plain.code, "GPUs" in plain.out) == (0, False)
+
+    command = ("jobs", "plan", "--candidates", 1000, "--nodes", 2, "--gpus-per-node", 1)
+    refused = faceloom(*command, store=tmp_path)
+    assert (refused.code, "--rate" in refused.err) == (2, True)
+    asked = faceloom(*command, "--rate", 100, store=tmp_path)
+    assert [line for line in asked.out.splitlines() if line.startswith("of all GPUs")]
 
 
 def test_plan_of_accepted_faces_counts_the_candidates(tmp_path: Path) -> None:

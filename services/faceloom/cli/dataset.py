@@ -23,6 +23,7 @@ from faceloom.pipeline.fetch import fetch
 from faceloom.pipeline.storage.output import ObjectUrl, local_dataset, output_of
 from faceloom.pipeline.verify import verify as verify_dataset
 from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.wording import counted
 
 app = typer.Typer(no_args_is_help=True, help="Bring finished datasets here.")
 
@@ -59,7 +60,7 @@ def fetch_command(
             folder.resolve(),
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    text = f"{summary.accepted} faces\ndataset {summary.dataset_digest}\n{folder}"
+    text = f"{counted(summary.accepted, 'face')}\ndataset {summary.dataset_digest}\n{folder}"
     print_result({"output": str(folder.resolve()), **vars(summary)}, as_json, text)
 
 
@@ -75,7 +76,7 @@ def verify(
     result = {"faults": [vars(fault) for fault in faults]}
     print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
     if faults:
-        raise FaceloomError(f"{dataset} has {len(faults)} faults")
+        raise FaceloomError(f"{dataset} has {counted(len(faults), 'fault')}")
 
 
 def report(

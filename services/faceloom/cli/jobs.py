@@ -132,7 +132,9 @@ def plan(
     candidates: Candidates = None,
     accepted: Accepted = None,
     shards: Shards = None,
-    gpus_per_node: Annotated[int, typer.Option(help="GPUs of a node.", min=0)] = 1,
+    gpus_per_node: Annotated[
+        int, typer.Option(help="GPUs of a node; give the --rate of such nodes, too.", min=0)
+    ] = 0,
     parallelism: Annotated[int, typer.Option(help="Workers at the same time.", min=1)] = 32,
     poll: Annotated[float, typer.Option(help="Seconds between looks at the Job.", min=0.1)] = 5.0,
     object_store: Annotated[
@@ -154,11 +156,15 @@ def plan(
 ) -> None:
     """Say what a build will take: shards, pods, hours, storage, requests. Measured rates unless given.
 
-    Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --rate 379[/bold]
+    Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --gpus-per-node 1 --rate 379[/bold]
     """
     spec = _spec(candidates, accepted, seed=0, psi=0.7)
     if spec is None:
         raise UsageError("give either --candidates N or --accepted N")
+    if gpus_per_node and rate is None:
+        raise UsageError(
+            "--gpus-per-node: give --rate, too; the rate that is known was measured without a GPU"
+        )
     given = {
         "candidates_per_second": rate,
         "accepted_share": accepted_share,
@@ -181,7 +187,8 @@ def _text(sizing: Sizing, rates: Rates) -> str:
         ),
         ("pods at once", f"{sizing.pods_at_once:,}"),
         ("time", f"{sizing.hours:,.2f} h"),
-        ("GPU time", f"{sizing.gpu_hours:,.2f} GPU hours"),
+        ("of all nodes", f"{sizing.node_hours:,.2f} h"),
+        *([("of all GPUs", f"{sizing.gpu_hours:,.2f} h")] if sizing.gpu_hours else []),
         ("dataset", f"{sizing.dataset_bytes / 1e9:,.2f} GB, {sizing.dataset_files:,} pictures"),
         ("store", f"{sizing.store_requests:,} requests, besides writing pictures to a volume"),
         ("API server", f"{sizing.api_requests:,} requests of the pipeline service"),

@@ -7,7 +7,8 @@ import typer
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.translate import Order
-from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.wording import counted
 from faceloom.store.card import licence_line
 from faceloom.store.model import BrokenModel, Model, open_model
 from faceloom.store.package import package_profile
@@ -19,6 +20,8 @@ app = typer.Typer(help="List, verify, package, import and join models.", no_args
 def _folders() -> list[Path]:
     """Of every model in the store: those of profiles, then those that were imported."""
     store = model_store()
+    if not store.is_dir():
+        raise UsageError(f"there is no model store {store}; FACELOOM_MODEL_STORE says which it is")
     return [
         file.parent
         for pattern in ("*/*/model.json", "models/*/*/*/model.json")
@@ -49,7 +52,7 @@ def list_models(as_json: AsJson = False) -> None:
         f"{row['digest'][:12]}  {row['license']}"
         for row in rows
     )
-    print_result({"models": rows}, as_json, text)
+    print_result({"models": rows}, as_json, text or f"no models in {model_store()}")
 
 
 @app.command()
@@ -59,14 +62,19 @@ def verify(as_json: AsJson = False) -> None:
     Example: [bold]faceloom models verify[/bold]
     """
     faults = []
-    for folder in _folders():
+    folders = _folders()
+    for folder in folders:
         try:
             open_model(folder)
         except BrokenModel as error:
             faults.append(str(error))
-    print_result({"faults": faults}, as_json, "\n".join(faults) or "all models are intact")
+    print_result(
+        {"faults": faults},
+        as_json,
+        "\n".join(faults) or f"{counted(len(folders), 'model')}, all intact",
+    )
     if faults:
-        raise FaceloomError(f"{len(faults)} models are damaged")
+        raise FaceloomError(f"{counted(len(faults), 'damaged model')}")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from faceloom.pipeline.progress import Phase, Progress
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.pipeline.storage.output import Output, output_of
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.wording import unreadable
 
 
 class State(Enum):
@@ -207,7 +208,7 @@ class BuildIndex:
         try:
             return Record.from_json(json.loads(path.read_bytes()))
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is not the record of a build: {error!r}") from None
+            raise UsageError(f"{path} is not the record of a build: {unreadable(error)}") from None
 
     def _path(self, build_id: str) -> Path:
         return self._folder / f"{build_id}.json"

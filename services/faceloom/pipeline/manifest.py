@@ -18,6 +18,7 @@ from faceloom.pipeline.outcomes import (
 )
 from faceloom.pipeline.plan import coverage_faults
 from faceloom.pipeline.recipe import Recipe, canonical_json
+from faceloom.runtime.wording import unreadable
 from faceloom.store.model import file_sha256
 
 MANIFEST = "manifest.json"
@@ -80,7 +81,7 @@ class Manifest:
                 files={path: StoredFile(**file) for path, file in data["files"].items()},
             )
         except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-            raise ValueError(f"not a manifest: {error!r}") from None
+            raise ValueError(f"not a manifest: {unreadable(error)}") from None
 
 
 def shard_faults(

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from faceloom.common.v1 import model_pb2
 from faceloom.pipeline.spec import BuildSpec
+from faceloom.runtime.wording import said
 
 # Raised when the same recipe would give other bytes than before: marks on pictures, layout of files, plan.
 SCHEMA = 1
@@ -111,7 +112,7 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     """What differs, a line each, for people: `models.sketch.version: 1 -> 2`."""
     before, after = _flat(old.to_json()), _flat(new.to_json())
     return [
-        f"{path}: {before.get(path)} -> {after.get(path)}"
+        f"{path}: {said(before.get(path))} -> {said(after.get(path))}"
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     ]

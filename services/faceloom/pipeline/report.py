@@ -17,9 +17,10 @@ from faceloom.pipeline.names import METADATA, RECIPE, REJECTED
 from faceloom.pipeline.outcomes import seed_from_json
 from faceloom.pipeline.pictures import colours, figure, triple
 from faceloom.pipeline.recipe import Recipe
-from faceloom.pipeline.summary import read_summary
+from faceloom.pipeline.summary import Summary, read_summary
 from faceloom.pipeline.translations import translations
 from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.runtime.wording import counted, unreadable
 
 _TRIPLES = 24
 _FACES = 96
@@ -41,19 +42,14 @@ async def write_report(
         build: What `faceloom build --json` printed, for the timings; may be empty.
 
     Raises:
-        UsageError: `dataset` is not a finished dataset.
+        UsageError: `dataset` is not a finished dataset, or damaged.
         ServiceError: A service failed.
     """
-    summary = read_summary(dataset)
-    if summary is None:
-        raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
-    recipe = Recipe.from_json(json.loads((dataset / RECIPE).read_text()))
-    accepted = _rows(dataset / METADATA)
-    rejected = sorted(_rows(dataset / REJECTED), key=lambda row: float(row["quality"]))
+    summary, recipe, accepted, rejected = _contents(dataset)
     shown = _spread(rejected, _REJECTED)
     psi = recipe.spec.truncation_psi
     page = Template(Path(__file__).with_suffix(".html").read_text()).substitute(
-        title=f"{summary.accepted} synthetic faces",
+        title=counted(summary.accepted, "synthetic face"),
         recipe_digest=summary.recipe_digest,
         dataset_digest=summary.dataset_digest,
         figures=_figures(vars(summary), build),
@@ -80,6 +76,23 @@ async def write_report(
         ),
     )
     await asyncio.to_thread(_write, target, page)
+
+
+def _contents(
+    dataset: Path,
+) -> tuple[Summary, Recipe, list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a dataset is, its accepted faces, and the rejected ones from the worst on."""
+    try:
+        summary = read_summary(dataset)
+        if summary is None:
+            raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
+        recipe = Recipe.from_json(json.loads((dataset / RECIPE).read_text()))
+        rejected = sorted(_rows(dataset / REJECTED), key=lambda row: float(row["quality"]))
+        return summary, recipe, _rows(dataset / METADATA), rejected
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{dataset} is damaged ({unreadable(error)}); `faceloom verify` names every fault"
+        ) from None
 
 
 async def _faces(faceloom: Faceloom, seeds: Sequence[int], psi: float) -> list[bytes]:

@@ -97,7 +97,9 @@ class _Run:
             return self._result(finished)
         plan = await to_end(self._storage.take_up, recipe, options.shards)
         if options.shards and plan.shards != shard_count(self._spec, options.shards):
-            self._note(f"this build was begun with {plan.shards} shards and keeps them")
+            self._note(
+                f"this build keeps the number of shards that it was begun with: {plan.shards}"
+            )
         async with recorded(self._storage, self._stopwatch):
             return await self._make(plan, Stages(found, self._faceloom, services, self._stopwatch))
 

@@ -78,7 +78,8 @@ class Sizing:
         shards: Units of commit, and the least number of pods.
         pods_at_once: Workers at the same time.
         hours: From the first shard to the last, when nothing dies.
-        gpu_hours: Of all nodes.
+        node_hours: Of all nodes.
+        gpu_hours: Of all their GPUs.
         dataset_bytes: Of the dataset.
         dataset_files: Pictures.
         store_requests: To an object store, all; to a volume, all but the writing of pictures.
@@ -92,6 +93,7 @@ class Sizing:
     shards: int
     pods_at_once: int
     hours: float
+    node_hours: float
     gpu_hours: float
     dataset_bytes: int
     dataset_files: int
@@ -107,6 +109,7 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
     accepted = spec.accepted or round(candidates * share)
     count = shard_count(spec, shards)
     seconds = candidates / (rates.candidates_per_second.value * fleet.nodes)
+    node_hours = seconds / _HOUR * fleet.nodes
     polls = round(seconds / fleet.poll_seconds)
     stored = accepted * rates.bytes_per_face.value + candidates * rates.bytes_per_candidate.value
     return Sizing(
@@ -116,7 +119,8 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
         shards=count,
         pods_at_once=min(fleet.parallelism, count),
         hours=seconds / _HOUR,
-        gpu_hours=seconds / _HOUR * fleet.nodes * fleet.gpus_per_node,
+        node_hours=node_hours,
+        gpu_hours=node_hours * fleet.gpus_per_node,
         dataset_bytes=round(stored),
         dataset_files=accepted * FILES_PER_FACE,
         store_requests=count * _requests_per_shard(fleet) + 2 * polls,

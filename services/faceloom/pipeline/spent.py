@@ -18,6 +18,7 @@ from faceloom.pipeline.names import SPENT
 from faceloom.pipeline.stopwatch import Stopwatch
 from faceloom.pipeline.storage.build import BuildStorage
 from faceloom.runtime.errors import FaceloomError
+from faceloom.runtime.wording import unreadable
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Spent:
             seconds = {str(part): float(spent) for part, spent in record["seconds"].items()}
             retries = {str(name): int(count) for name, count in record["retries"].items()}
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no record of what was spent: {error!r}") from None
+            raise ValueError(f"no record of what was spent: {unreadable(error)}") from None
         return cls(seconds, retries)
 
     def to_bytes(self) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faceloom.pipeline.names import DATASET
+from faceloom.runtime.wording import unreadable
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def read_summary(output: Path) -> Summary | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(unreadable(error)) from None
 
 
 def summary_in(text: bytes) -> Summary:
@@ -44,7 +45,7 @@ def summary_in(text: bytes) -> Summary:
     try:
         return Summary(**json.loads(text))
     except TypeError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(unreadable(error)) from None
 
 
 def summary_text(summary: Summary) -> bytes:

@@ -24,6 +24,7 @@ from faceloom.pipeline.storage.output import Output
 from faceloom.pipeline.storage.shards import manifest_path
 from faceloom.pipeline.summary import read_summary
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.wording import counted, said, unreadable
 from faceloom.store.model import file_sha256
 
 # Without these as they were written there is nothing to compare.
@@ -106,7 +107,7 @@ def dataset_faults(
         text = (output / SUMS).read_bytes()
         lines = [line.partition("  ") for line in text.decode().splitlines()]
     except (OSError, ValueError) as error:
-        return [Fault(SUMS, f"cannot be read: {error}")]
+        return [Fault(SUMS, f"cannot be read: {unreadable(error)}")]
     sums = {path: digest for digest, _, path in lines}
     if hashlib.sha256(text).hexdigest() != summary.dataset_digest:
         faults.append(Fault(SUMS, f"is not what {DATASET} was written for"))
@@ -120,7 +121,7 @@ def dataset_faults(
         counts = (summary.planned, summary.accepted, summary.rejected, summary.failed)
         return faults + _content_faults(output, recipe, sums, counts)
     except (ValueError, KeyError, TypeError) as error:
-        return [*faults, Fault(".", f"cannot be understood: {error!r}")]
+        return [*faults, Fault(".", f"cannot be understood: {unreadable(error)}")]
 
 
 def _file_faults(
@@ -156,19 +157,30 @@ def _content_faults(
         faults += _row_faults(FAILED, row, recipe, row)
     found = [len(accepted), len(rejected), len(failed)]
     if list(counts) != [sum(found), *found]:
-        faults.append(Fault(DATASET, f"counts {list(counts)}, there are {[sum(found), *found]}"))
+        faults.append(
+            Fault(DATASET, f"counts {_census(counts)}; there are {_census([sum(found), *found])}")
+        )
     pictures = sum(path.startswith(tuple(f"{kind}/" for kind in KINDS)) for path in sums)
     if pictures != len(KINDS) * len(accepted):
-        faults.append(Fault(METADATA, f"{len(accepted)} rows for {pictures} pictures"))
+        faults.append(
+            Fault(METADATA, f"{counted(len(accepted), 'row')} for {counted(pictures, 'picture')}")
+        )
     rows = latent_rows(output / LATENTS)
     if rows != {len(accepted)}:
-        faults.append(Fault(LATENTS, f"{rows} rows for {len(accepted)} faces"))
+        faults.append(
+            Fault(LATENTS, f"{said(sorted(rows))} rows for {counted(len(accepted), 'face')}")
+        )
     ordinals = [[row["ordinal"] for row in group] for group in (accepted, rejected + failed)]
     blocks = range(block_count(recipe.spec))
     return faults + [
         Fault(METADATA, problem)
         for problem in coverage_faults(recipe.spec, blocks, ordinals[0], ordinals[1])
     ]
+
+
+def _census(counts: Sequence[int]) -> str:
+    planned, accepted, rejected, failed = counts
+    return f"{planned} candidates ({accepted} accepted, {rejected} rejected, {failed} failed)"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

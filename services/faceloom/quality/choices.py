@@ -22,6 +22,7 @@ from faceloom.pipeline.names import METADATA, REJECTED
 from faceloom.pipeline.recipe import Recipe
 from faceloom.quality.render import make_faces
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.wording import unreadable
 from faceloom.store.model import open_model
 
 PARTS = ("train", "tune", "held_out")
@@ -89,7 +90,7 @@ def _read_labels(labels: Path) -> dict[str, str]:
     try:
         lines = labels.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{labels} cannot be read: {error}") from None
+        raise UsageError(f"{labels} cannot be read: {unreadable(error)}") from None
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

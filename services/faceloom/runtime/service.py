@@ -1,6 +1,7 @@
 """Reads `service.toml`, the single source of a model service's name, method and limits.
 
-A model service is a folder of this package that holds a `service.toml`; nothing else lists them.
+A model service is a folder of this package that holds a `service.toml`: whatever is the same for all services
+finds them by it.
 """
 
 import importlib

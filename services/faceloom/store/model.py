@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from faceloom.common.v1 import model_pb2
 from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.service import Service
+from faceloom.runtime.wording import unreadable
 
 # Of the square pictures that limits are measured with.
 MEASURED_SIDE = 512
@@ -100,7 +101,7 @@ def open_model(folder: Path) -> Model:
         model = Model(folder=folder, **description)
         digest = file_sha256(model.weights_path)
     except (OSError, ValueError, TypeError) as error:
-        raise BrokenModel(f"{folder} is not a model: {error}") from error
+        raise BrokenModel(f"{folder} is not a model: {unreadable(error)}") from error
     if digest != model.weights.sha256:
         raise BrokenModel(
             f"{model.weights_path} has changed: sha256 is {digest}, model.json says"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from faceloom.pipeline.durable import take_lock
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.wording import unreadable
 from faceloom.training import write_atomically
 
 DESCRIPTION: Final = "run.json"
@@ -51,7 +52,9 @@ class RunFolder:
                 ) from None
             return
         except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path / DESCRIPTION} cannot be read: {error}") from None
+            raise UsageError(
+                f"{self.path / DESCRIPTION} cannot be read: {unreadable(error)}"
+            ) from None
         wanted = json.loads(json.dumps(description))
         if known != wanted:
             raise UsageError(

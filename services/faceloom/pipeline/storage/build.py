@@ -16,6 +16,7 @@ from faceloom.pipeline.recipe import Recipe, differences
 from faceloom.pipeline.storage.output import Output
 from faceloom.pipeline.summary import Summary
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.wording import unreadable
 
 
 @dataclass(frozen=True)
@@ -187,5 +188,5 @@ class BuildStorage(ABC):
 
     def _unusable(self, name: str, error: Exception) -> UsageError:
         return UsageError(
-            f"{self.output}/{name} cannot be used ({error}); choose another output folder"
+            f"{self.output}/{name} cannot be used ({unreadable(error)}); choose another output folder"
         )

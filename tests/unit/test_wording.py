@@ -1,0 +1,83 @@
+"""Words for people: no plural of one thing, no Python in what is wrong with a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.commands import faceloom
+
+from faceloom.pipeline.manifest import Manifest
+from faceloom.pipeline.recipe import Model, Recipe, differences
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.summary import summary_in
+from faceloom.runtime.wording import counted
+from faceloom.store.model import BrokenModel, open_model
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 faults"), (1, "1 fault"), (2, "2 faults"), (1000, "1,000 faults")]
+)
+def test_one_thing_is_not_many(count: int, text: str) -> None:
+    assert counted(count, "fault") == text
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"{}", "manifest_sha256 is missing"),
+        (b"[]", "it has other fields than it should"),
+        (b"\xff", "it is no text"),
+    ],
+)
+def test_what_is_no_manifest(content: bytes, why: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        Manifest.from_bytes(content)
+    assert str(refused.value) == f"not a manifest: {why}"
+
+
+def test_a_summary_with_other_fields() -> None:
+    with pytest.raises(ValueError, match=r"^it has other fields than it should$"):
+        summary_in(b'{"planned": 1}')
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "model.json: No such file or directory"),
+        ("{", "line 1, column 2 is no JSON"),
+        ("{}", "service: field required"),
+    ],
+)
+def test_what_is_no_model_is_one_line(text: str | None, why: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "model.json").write_text(text)
+    with pytest.raises(BrokenModel) as refused:
+        open_model(tmp_path)
+    assert str(refused.value) == f"{tmp_path} is not a model: {why}"
+
+
+def test_recipes_differ_in_words() -> None:
+    model = Model("tiny", "1", "0" * 64, "MIT", "cpu", "AVX2")
+    old = Recipe(BuildSpec(candidates=64), {"sketch": model}, 0.5, ("skin", "nose"), "zlib")
+    new = Recipe(BuildSpec(accepted=3), {"sketch": model}, 0.5, ("skin",), "zlib")
+
+    assert differences(old, new) == [
+        "class_names: skin, nose -> skin",
+        "spec.accepted: nothing -> 3",
+        "spec.candidates: 64 -> nothing",
+    ]
+
+
+def test_one_fault_of_a_dataset(tmp_path: Path) -> None:
+    done = faceloom("verify", tmp_path, "--json", store=tmp_path)
+
+    assert (done.code, done.err) == (1, f"faceloom: {tmp_path} has 1 fault\n")
+    assert len(json.loads(done.out)["faults"]) == 1
+
+
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_a_store_that_is_not_there_is_not_intact(command: str, tmp_path: Path) -> None:
+    done = faceloom("models", command, store=tmp_path / "none")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"faceloom: there is no model store {tmp_path / 'none'};")
