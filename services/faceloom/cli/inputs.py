@@ -10,7 +10,6 @@ from typing import Annotated, BinaryIO, Final
 
 import typer
 
-from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import UsageError
 from faceloom.runtime.kinds import HEAD_BYTES, READ, described, kind_of
 
@@ -105,18 +104,6 @@ def sources(arguments: Sequence[Path]) -> list[Source]:
 def files_of(given: Iterable[Source]) -> list[Path]:
     """Those that are files."""
     return [source.file for source in given if source.file is not None]
-
-
-def read_image(source: Source) -> image_pb2.Image:
-    """A picture as a message.
-
-    Raises:
-        UsageError: It is not there, or is no PNG, JPEG or WebP file.
-    """
-    data = source.read()
-    return image_pb2.Image(
-        format=image_pb2.ImageFormat.Value(f"IMAGE_FORMAT_{kind_of(data)}"), data=data
-    )
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -2,15 +2,24 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from faceloom.cli.files import Out, target_files, write_file
-from faceloom.cli.inputs import Files, Source, files_of, read_image, sources
+from faceloom.cli.inputs import Files, files_of, sources
 from faceloom.cli.one_service import Model, OneService, Question, Raw
 from faceloom.cli.options import AsJson, Engine, EngineKind
 from faceloom.cli.outcome import FailFast, Outcome
+from faceloom.cli.photographs import (
+    Picture,
+    Size,
+    SizeOption,
+    drawing_of,
+    layout_of,
+    read_picture,
+)
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.quality.v1 import quality_pb2
@@ -27,13 +36,6 @@ class Style(StrEnum):
 
     LEARNED = "learned"
     CLASSICAL = "classical"
-
-
-class Picture(NamedTuple):
-    """A picture and what is in it."""
-
-    source: Source
-    image: image_pb2.Image
 
 
 def classify(
@@ -66,7 +68,7 @@ def classify(
             scores.append({"file": name, "score": score, "accepted": kept})
             outcome.say(f"{score:.4f}  {'keep' if kept else 'reject'}  {name}")
 
-    question = Question(_AT_ONCE, _read, request, Faceloom.classify, take, _OWN)
+    question = Question(_AT_ONCE, read_picture, request, Faceloom.classify, take, _OWN)
     written = service.ask(given, question, outcome)
     outcome.report({"qualities": scores, **written})
 
@@ -75,16 +77,17 @@ def sketch(
     files: Files,
     out: Out,
     style: Annotated[Style, typer.Option(help="Learned or classical lines.")] = Style.LEARNED,
+    size: SizeOption = Size.SERVED,
     fail_fast: FailFast = False,
     model: Model = None,
     raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Draw pictures as dark lines on white: OUT/<name>.png. A file that cannot be drawn is named, and the
-    others are drawn.
+    """Draw pictures as dark lines on white: OUT/<name>.png, its longer side 256 to 512 pixels. A file that
+    cannot be drawn is named, and the others are drawn.
 
-    Example: [bold]faceloom sketch photo.jpg --out sketches[/bold]
+    Example: [bold]faceloom sketch photo.jpg --size original --out sketches[/bold]
     """
     service = OneService("sketch", engine, model, raw)
     given = sources(files)
@@ -103,10 +106,12 @@ def sketch(
 
     def take(some: Sequence[Picture], answer: sketch_pb2.SketchResponse) -> None:
         for picture, drawing in zip(some, answer.sketches, strict=True):
-            written.append(write_file(targets[picture.source], drawing.data))
+            data = drawing_of(drawing.data, picture.size) if picture.size else drawing.data
+            written.append(write_file(targets[picture.source], data))
             outcome.say(written[-1])
 
-    question = Question(_AT_ONCE, _read, request, Faceloom.sketch, take, _OWN)
+    read = partial(read_picture, size=size)
+    question = Question(_AT_ONCE, read, request, Faceloom.sketch, take, _OWN)
     also = service.ask(given, question, outcome)
     outcome.report({"files": written, **also})
 
@@ -114,16 +119,17 @@ def sketch(
 def segment(
     files: Files,
     out: Out,
+    size: SizeOption = Size.SERVED,
     fail_fast: FailFast = False,
     model: Model = None,
     raw: Raw = None,
     engine: Engine = EngineKind.TORCHSERVE,
     as_json: AsJson = False,
 ) -> None:
-    """Label pictures with the 19 CelebAMask-HQ classes: OUT/<name>.png, ids in a palette. A file that cannot
-    be labelled is named, and the others are labelled.
+    """Label pictures with the 19 CelebAMask-HQ classes: OUT/<name>.png, ids in a palette, its longer side 256
+    to 512 pixels. A file that cannot be labelled is named, and the others are labelled.
 
-    Example: [bold]faceloom segment photo.jpg --out layouts[/bold]
+    Example: [bold]faceloom segment photo.jpg --size original --out layouts[/bold]
     """
     service = OneService("segmentation", engine, model, raw)
     given = sources(files)
@@ -143,16 +149,14 @@ def segment(
     def take(some: Sequence[Picture], answer: segmentation_pb2.SegmentResponse) -> None:
         names[:] = answer.class_names
         for picture, layout in zip(some, answer.layouts, strict=True):
-            written.append(write_file(targets[picture.source], layout.data))
+            data = layout_of(layout.data, picture.size) if picture.size else layout.data
+            written.append(write_file(targets[picture.source], data))
             outcome.say(written[-1])
 
-    question = Question(_AT_ONCE, _read, request, Faceloom.segment, take, _OWN)
+    read = partial(read_picture, size=size)
+    question = Question(_AT_ONCE, read, request, Faceloom.segment, take, _OWN)
     also = service.ask(given, question, outcome)
     outcome.report({"files": written, "class_names": names, **also})
-
-
-def _read(source: Source) -> Picture:
-    return Picture(source, read_image(source))
 
 
 def register(app: typer.Typer) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated, NamedTuple
 import typer
 
 from faceloom.cli.files import Out, target_files, write_file
-from faceloom.cli.inputs import Source, files_of, read_image, sources
+from faceloom.cli.inputs import Source, files_of, sources
 from faceloom.cli.one_service import Model, OneService, Question, Raw
 from faceloom.cli.options import AsJson, Engine, EngineKind
 from faceloom.cli.outcome import FailFast, Outcome
+from faceloom.cli.photographs import MAX_PICTURE_BYTES, read_layout, read_picture
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import UsageError
@@ -63,7 +64,9 @@ class Look:
         self._check()
         reference = None
         if self.style_reference:
-            reference = read_image(Source(str(self.style_reference), self.style_reference))
+            source = Source(str(self.style_reference), self.style_reference)
+            # Two pictures share the message.
+            reference = read_picture(source, most=MAX_PICTURE_BYTES // 2).image
         request = pb.TranslateRequest(
             variants=self.variants,
             style_reference=reference,
@@ -155,8 +158,12 @@ def translate(
     outcome = Outcome("translator", len(given), as_json, fail_fast)
     written: list[str] = []
 
+    most = MAX_PICTURE_BYTES - len(base.style_reference.data)
+    read_one = read_layout if task is Task.SEGMENTATION else read_picture
+
     def read(source: Source) -> Wish:
-        return Wish(source, _with_picture(base, read_image(source), task, label_order))
+        picture = read_one(source, most=most)
+        return Wish(source, _with_picture(base, picture.image, task, label_order))
 
     def take(some: Sequence[Wish], answer: pb.TranslateResponse) -> None:
         places = targets[some[0].source]
