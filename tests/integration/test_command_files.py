@@ -16,9 +16,11 @@ from tests import samples
 from tests.commands import Done
 from tests.commands import faceloom as faceloom_with
 
+from faceloom.cli.files import new_file
 from faceloom.cli.inputs import Source
 from faceloom.client import Faceloom
 from faceloom.quality.v1 import quality_pb2
+from faceloom.runtime.errors import Unavailable
 from faceloom.store.profile import model_store
 
 HERE = ("--engine", "inprocess")
@@ -270,3 +272,85 @@ def test_json_is_one_object_whatever_is_wrong(arguments: list[str]) -> None:
     assert done.code == 2
     assert json.loads(done.out)["error"]
     assert done.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_service_that_goes_away_leaves_what_was_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_json: bool
+) -> None:
+    many = [save(tmp_path / f"face{number:02d}.png") for number in range(10)]
+    calls: list[int] = []
+
+    async def classify(
+        client: Faceloom, request: quality_pb2.ClassifyRequest
+    ) -> quality_pb2.ClassifyResponse:
+        calls.append(len(request.images))
+        if len(calls) == 2:
+            raise Unavailable("the quality service does not answer")
+        scores = [quality_pb2.Quality(score=0.5) for _ in request.images]
+        return quality_pb2.ClassifyResponse(qualities=scores)
+
+    monkeypatch.setattr(Faceloom, "classify", classify)
+    done = faceloom("classify", *many, *(["--json"] if as_json else []))
+
+    problem = "the quality service does not answer; 4 of 10 done, 6 not"
+    assert (done.code, calls) == (1, [4, 4])
+    assert done.err == f"faceloom: {problem}\n"
+    if as_json:
+        result = json.loads(done.out)
+        assert [score["file"] for score in result["qualities"]] == [*map(str, many[:4])]
+        assert result["error"] == problem
+    else:
+        assert len(done.out.splitlines()) == 4
+
+
+def test_two_commands_can_write_one_file(tmp_path: Path) -> None:
+    target = tmp_path / "face.png"
+
+    with new_file(target) as first, new_file(target) as second:
+        first.write(b"first")
+        second.write(b"second")
+
+    assert target.read_bytes() == b"first"
+    assert [*tmp_path.iterdir()] == [target]
+
+
+def test_training_data_is_never_written_over(tmp_path: Path) -> None:
+    faces = tmp_path / "faces.npy"
+    np.save(faces, np.zeros((1, 64, 64, 3), np.uint8))
+    before = contents(tmp_path)
+
+    told = ["--faces", faces, "--mesh", tmp_path / "mesh.npz", "--out", faces]
+    done = faceloom_with("train", "layouts", *told, store=model_store())
+
+    assert (done.code, contents(tmp_path)) == (2, before)
+    assert done.err == f"faceloom: {faces} would be overwritten; give another --out\n"
+
+
+@pytest.mark.parametrize("command", [["report"], ["label", "export", "--dataset"]])
+def test_the_files_of_a_dataset_are_never_written_over(tmp_path: Path, command: list[str]) -> None:
+    metadata = tmp_path / "metadata.jsonl"
+    metadata.write_text("{}\n")
+
+    done = faceloom_with(*command, tmp_path, "--out", metadata, store=model_store())
+
+    assert (done.code, metadata.read_text()) == (2, "{}\n")
+    assert done.err == (
+        f"faceloom: {metadata} of the dataset would be overwritten; give another --out\n"
+    )
+
+
+def test_what_a_build_printed_and_labels_are_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    timings = tmp_path / "build.json"
+    timings.write_text("{}\n")
+    before = contents(tmp_path)
+
+    told = [tmp_path / "dataset", "--timings", timings, "--out", timings]
+    reported = faceloom_with("report", *told, store=model_store())
+    told = ["--dataset", tmp_path / "dataset", "--labels", f"sqlite:///{timings}", "--out", timings]
+    exported = faceloom_with("label", "export", *told, store=model_store())
+
+    assert (reported.code, exported.code, contents(tmp_path)) == (2, 2, before)
+    for done in (reported, exported):
+        assert done.err == f"faceloom: {timings} would be overwritten; give another --out\n"
