@@ -17,7 +17,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from faceloom.runtime.colour import to_srgb
 from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.image_header import Header, read_header
+from faceloom.runtime.image_header import MAX_MEMORY, Header, read_header
 from faceloom.runtime.kinds import READ, described, kind_of
 
 MIN_SIDE: Final = 16
@@ -25,9 +25,6 @@ MIN_SIDE: Final = 16
 MAX_SIDE: Final = 4096
 # How many times the longer side may be the shorter one.
 MAX_ASPECT: Final = MAX_SIDE // MIN_SIDE
-# Bytes that decoding one file may take: 48 million pixels of PNG, 26 million of WebP, 536 million of JPEG, of
-# which a progressive one may have 76 million.
-MAX_MEMORY: Final = 2**29
 
 _READERS: Final[dict[str, Callable[[BytesIO], ImageFile]]] = {
     "PNG": PngImageFile,

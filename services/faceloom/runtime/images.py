@@ -12,13 +12,13 @@ from PIL import Image as PilImage
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.image_files import (
-    MAX_MEMORY,
     MIN_SIDE,
     check_file,
     check_size,
     read_picture,
     within_side,
 )
+from faceloom.runtime.image_header import MAX_MEMORY
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

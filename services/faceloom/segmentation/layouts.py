@@ -15,7 +15,8 @@ from PIL.ImageFile import ImageFile
 
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.image_files import MAX_MEMORY, MAX_SIDE, opened
+from faceloom.runtime.image_files import MAX_SIDE, opened
+from faceloom.runtime.image_header import MAX_MEMORY
 from faceloom.runtime.images import Pixels, decode_raw, format_name, is_file
 from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
 from faceloom.segmentation.labels import LabelMap
