@@ -90,6 +90,8 @@ def test_every_command_has_an_example_in_its_help(name: str) -> None:
         (["report", "x", "--profile", "full"], "--engine inprocess"),
         (["sketch", "no-such-file.png", "--out", "x"], "No such file"),
         (["sketch", "pyproject.toml", "--out", "x"], "is a text file; give PNG, JPEG or WebP"),
+        (["sketch", "x" * 300, "--out", "x"], "File name too long"),
+        (["sketch", "a.png", "--out", "x" * 300], "No such file"),
         (["sketch", "*.gif", "--out", "x"], "no file matches *.gif"),
         (["sketch", "protos", "--out", "x"], "protos is a folder without PNG, JPEG or WebP files"),
         (["sketch", "-", "-", "--out", "x"], "give it once"),

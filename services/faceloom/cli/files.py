@@ -45,7 +45,7 @@ def check_folder(out: Path) -> None:
     Raises:
         UsageError: It is a file.
     """
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"{out} is a file; give a folder for the results")
 
 
@@ -81,7 +81,7 @@ def protect_dataset(dataset: Path, target: Path, *, but: str = "") -> None:
         UsageError: It would replace a file of the dataset.
     """
     inside = target.resolve().is_relative_to(dataset.resolve())
-    if inside and target.exists() and not (but and target.suffix == but):
+    if inside and os.path.exists(target) and not (but and target.suffix == but):
         raise UsageError(f"{target} of the dataset would be overwritten; give another --out")
 
 

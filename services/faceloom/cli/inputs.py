@@ -1,5 +1,6 @@
 """Pictures that commands are given: files, folders, or one on standard input."""
 
+import os
 import stat
 import sys
 from collections.abc import Iterable, Sequence
@@ -87,12 +88,13 @@ def sources(arguments: Sequence[Path]) -> list[Source]:
         UsageError: A pattern matches nothing, or a folder has no pictures.
     """
     found: list[Source] = []
+    # What cannot be looked at is told of as a file when its turn comes; pathlib's own questions would raise.
     for argument in arguments:
         if argument == _STDIN:
             found.append(Source("-", None))
-        elif argument.is_dir():
+        elif os.path.isdir(argument):
             found += [Source(str(file), file) for file in _pictures(argument)]
-        elif any(sign in str(argument) for sign in _GLOB) and not argument.exists():
+        elif any(sign in str(argument) for sign in _GLOB) and not os.path.lexists(argument):
             raise UsageError(f"no file matches {argument}")
         else:
             found.append(Source(str(argument), argument))
@@ -121,7 +123,7 @@ def _is_picture(file: Path) -> bool:
     if file.name.startswith("."):
         return False
     if file.suffix.lower() in _SUFFIXES:
-        return not file.is_dir()
+        return not os.path.isdir(file)
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return False
