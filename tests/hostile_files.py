@@ -78,7 +78,11 @@ def running(touch: Touch) -> Iterator[File]:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-        yield "tar.pt", file.getvalue(), "is not a PyTorch checkpoint, but begins with b'storages'"
+        yield (
+            "tar.pt",
+            file.getvalue(),
+            "is not a PyTorch checkpoint or safetensors file, but begins with b'storages'",
+        )
 
 
 def calling() -> Iterator[File]:
@@ -97,6 +101,7 @@ def calling() -> Iterator[File]:
     yield "state.pkl", pickled(EMPTY_LIST, EMPTY_DICT, BUILD), "sets the state of a list"
     elsewhere = "refers to data outside of itself"
     yield "persistent.pkl", pickled(text("0"), BINPERSID), elsewhere
+    yield "buffer.pkl", pickled(pickle.NEXT_BUFFER), "keeps its data in other files"
     file = pickle.dumps(("file", None, "/etc/passwd", "cpu", 1))[:-1]
     yield "file.pt", checkpoint(file + BINPERSID + pickle.STOP), elsewhere
 
@@ -106,10 +111,18 @@ def disguised() -> Iterator[File]:
     yield "empty.pt", b"", "is empty"
     yield "page.pt", b"\n<!DOCTYPE html><html>Quota exceeded", "is not a PyTorch .* but a web page"
     yield "pointer.pkl", b"version https://git-lfs.github.com/spec/v1\n", "but a Git LFS pointer"
-    yield "packed.pt", b"\x1f\x8b\x08", "is not a PyTorch checkpoint, but compressed with gzip"
+    yield (
+        "packed.pt",
+        b"\x1f\x8b\x08",
+        "is not a PyTorch checkpoint or safetensors file, but compressed with gzip",
+    )
     yield "keras.pt", b"\x89HDF\r\n\x1a\n", "but an HDF5 file"
     yield "zip.pkl", saved({}), "is not a pickle, but a zip file"
-    yield "plain.pt", pickle.dumps({}), "is not a PyTorch checkpoint, but a plain pickle"
+    yield (
+        "plain.pt",
+        pickle.dumps({}),
+        "is not a PyTorch checkpoint or safetensors file, but a plain pickle",
+    )
     yield "noise.pt", b"\x00noise", r"but begins with b'\\x00noise'"
 
 

@@ -27,6 +27,7 @@ from tests.pickle_parts import (
 MANY = 2_000_000
 TOO_MANY = "has far more entries than a checkpoint"
 TOO_LARGE = "claims more data than it holds"
+_F4 = call("numpy", "dtype", text("f4"))
 KEY = "has a key that is neither a string nor a small number"
 
 
@@ -40,7 +41,6 @@ def endless() -> Iterator[File]:
         yield f"{name}.pkl", content, TOO_MANY
         yield f"{name}.pt", checkpoint(content), TOO_MANY
         yield f"{name}_legacy.pt", legacy(content), TOO_MANY
-    yield "text.pkl", pickled(text("a" * 20 * MANY)), TOO_MANY
 
 
 def hashes() -> Iterator[File]:
@@ -75,6 +75,12 @@ def copies() -> Iterator[File]:
     stored = data(saved(torch.zeros(2**18), zipped=False)) + put(200)
     loaded = call("torch.storage", "_load_from_bytes", get(200)) + APPEND
     yield "storages.pkl", pickled(stored, EMPTY_LIST, loaded * 2000), TOO_LARGE
+    encoded = call("_codecs", "encode", get(200), text("latin1"))
+    array = _array(plain((2**18,)), encoded) + APPEND
+    yield "text.pkl", pickled(text("a" * 2**20) + put(200), EMPTY_LIST, array * 2000), TOO_LARGE
+    whole = plain((2**18,)), text("C")
+    buffered = call("numpy._core.numeric", "_frombuffer", get(200), _F4, *whole) + APPEND
+    yield "buffers.pkl", pickled(megabyte, EMPTY_LIST, buffered * 2000), TOO_LARGE
     # A number times a tuple is a tuple.
     shape = plain((2**30, ("a",)))
     yield "shape.pkl", pickled(megabyte, _array(shape, get(200))), "of an impossible shape"
@@ -90,11 +96,10 @@ def claims() -> Iterator[File]:
     yield "reference.pt", checkpoint(pickled(large, pickle.BINPERSID)), "data outside of itself"
     view = pickled(tensor(storage(4), large, plain((1,))))
     yield "size.pt", checkpoint(view, bytes(16)), "holds a tensor without data or shape"
-    for opcode in (pickle.BINBYTES8, pickle.BINUNICODE8):
+    for opcode in (pickle.BINBYTES8, pickle.BINUNICODE8, pickle.BYTEARRAY8):
         yield f"{opcode[0]}.pkl", pickled(opcode, struct.pack("<Q", 2**62)), "is cut off"
 
 
 def _array(shape: bytes, content: bytes) -> bytes:
     empty = call("numpy.core.multiarray", "_reconstruct")
-    f4 = call("numpy", "dtype", text("f4"))
-    return empty + row(plain(1), shape, f4, NEWFALSE, content) + BUILD
+    return empty + row(plain(1), shape, _F4, NEWFALSE, content) + BUILD

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.reference import stylegan2 as plain
 from tests.reference.stylegan2 import StyleGAN2
 from tests.reference.stylegan2_files import (
@@ -24,6 +25,8 @@ from faceloom.generator.checkpoint import FORMATS
 from faceloom.generator.convention import z_of
 from faceloom.generator.network import Generator
 from faceloom.store.imported import Answers, Imported
+from faceloom.store.importing import import_model
+from faceloom.store.state_dict import weights
 
 Pair: TypeAlias = tuple[Generator, StyleGAN2]
 Maps: TypeAlias = Sequence[Tensor] | None
@@ -268,19 +271,87 @@ def test_shape_is_read_from_the_tensors(form: str, tmp_path: Path) -> None:
     }
     assert found.options == {} and found.licence is None
     assert any("does not say under which licence" in note for note in found.notes)
-    storages = {tensor.untyped_storage().data_ptr() for tensor in found.weights.values()}
-    assert len(storages) == len(found.weights)
-    for tensor in found.weights.values():
+    stored = weights(found.weights)
+    assert len({tensor.untyped_storage().data_ptr() for tensor in stored.values()}) == len(stored)
+    for tensor in stored.values():
         assert tensor.dtype == torch.float32 and tensor.is_contiguous() and not tensor.requires_grad
 
 
-def test_half_precision_is_widened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_told_and_brought_to_float32(
+    precision: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACELOOM_MODEL_STORE", str(tmp_path))
     net = plain.random_network(*SHAPES[8])
     content = rosinality_converted(net)
-    content["g_ema"] = {name: tensor.half() for name, tensor in content["g_ema"].items()}
-    torch.save(content, tmp_path / "network.pt")
+    content["g_ema"] = {name: tensor.to(precision) for name, tensor in content["g_ema"].items()}
+    save_file(content["g_ema"], tmp_path / "network.safetensors")
 
-    weights = read("rosinality", tmp_path / "network.pt").weights
+    file = tmp_path / "network.safetensors"
+    model = import_model("generator", "rosinality", file, "mine", "NC", Answers())
 
-    assert all(tensor.dtype == torch.float32 for tensor in weights.values())
-    assert torch.equal(weights["input.input"][0], net.const.half().float())
+    stored = load_file(model.weights_path)
+    assert all(tensor.dtype == torch.float32 for tensor in stored.values())
+    assert torch.equal(stored["input.input"][0], net.const.to(precision).float())
+    assert any(str(precision).removeprefix("torch.") in note for note in model.notes)
+
+
+# Where the generator is, by what the note must say of it.
+PLACES: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
+    "": lambda state: {"g_ema": state, "g": {name: 2 * each for name, each in state.items()}},
+    "has no g_ema": lambda state: {"g": {f"module.{name}": each for name, each in state.items()}},
+    "a state dict alone": lambda state: dict(state),
+}
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+@pytest.mark.parametrize("note", PLACES)
+def test_a_generator_without_its_wrapping(note: str, form: str, tmp_path: Path) -> None:
+    net = plain.random_network(*SHAPES[32])
+    converted = rosinality_converted(net)
+    content = PLACES[note](converted["g_ema"]) | {"latent_avg": converted["latent_avg"]}
+    if form == "pt":
+        torch.save(content, tmp_path / "net")
+    else:
+        save_file(flat(content), tmp_path / "net", {"format": "pt"})
+
+    found = read("rosinality", tmp_path / "net")
+
+    told = [each for each in found.notes if "g_ema" in each]
+    assert note in told[0] if note else told == [], found.notes
+    generator = loaded(found)
+    ours = generator.synthesis(our_styles(generator))
+    assert_equal_images(ours, net, plain_styles(net), stored_noise(net))
+    assert torch.equal(generator.latent_avg, net.w_avg)
+
+
+def flat(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Dicts in dicts, as names with dots."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in content.items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        tensors |= {f"{name}.{part}" if part else name: each.clone() for part, each in parts}
+    return tensors
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (8, 24), (1, 8, 24), (24,)])
+def test_a_mean_latent_of_any_published_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    net = plain.random_network(*SHAPES[32])
+    content = rosinality_converted(net) | {"latent_avg": net.w_avg.expand(shape).clone()}
+    torch.save(content, tmp_path / "net.pt")
+
+    assert torch.equal(read("rosinality", tmp_path / "net.pt").weights["latent_avg"], net.w_avg)
+
+
+@pytest.mark.parametrize("old_numpy", [True, False])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickles_of_any_protocol(protocol: int, old_numpy: bool, tmp_path: Path) -> None:
+    # One kernel of 512x512x3x3 is what protocol 2 has as a text of megabytes.
+    net = plain.random_network((64, 8), 16, 2)
+    path = write_pickle(tensorflow_networks(net), tmp_path / "star.pkl", protocol, old_numpy)
+    torch_path = write_pickle(nvlabs_snapshot(net), tmp_path / "ffhq.pkl", protocol, old_numpy)
+
+    for found in (read("tensorflow", path), read("nvlabs", torch_path)):
+        generator = loaded(found)
+        ours = generator.synthesis(our_styles(generator))
+        assert_equal_images(ours, net, plain_styles(net), stored_noise(net))

@@ -109,10 +109,14 @@ def test_rosinality(net: StyleGAN2, tmp_path: Path, damage: Damage, reason: str)
     ("damage", "reason"),
     [
         (drop("g_ema"), "has no g_ema"),
-        (put("g_ema", [1, 2]), "has no g_ema"),
+        (put("g_ema", [1, 2]), "holds no state dict"),
         (put("latent_avg", torch.zeros(9)), "latent_avg is [9], not [8]"),
-        (put("latent_avg", torch.zeros(1, 8)), "latent_avg is [1, 8], not [8]"),
-        (put("latent_avg", None), "has latent_avg, which is no tensor"),
+        (put("latent_avg", torch.eye(8)), "has another latent_avg for every layer"),
+        (
+            put("latent_avg", torch.zeros(8, dtype=torch.int64)),
+            "has latent_avg, which is no tensor",
+        ),
+        (put("latent_avg", 1.0), "has latent_avg, which is no tensor"),
     ],
 )
 def test_rosinality_around_the_state(

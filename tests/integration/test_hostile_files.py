@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.hostile_files import Touch, hostile_files
 from tests.hostile_hdf5 import hostile_hdf5
+from tests.hostile_safetensors import hostile_safetensors
 from tests.hostile_torch7 import hostile_torch7
 
 CHILD = Path(__file__).with_name("untrusted_child.py")
@@ -31,7 +33,9 @@ def read(paths: list[Path]) -> list[dict[str, Any]]:
 def test_hostile_files_are_refused_and_nothing_else_happens(tmp_path: Path) -> None:
     sentinel = tmp_path / "sentinel"
     expected = {}
-    files = chain(hostile_files(sentinel), hostile_torch7(), hostile_hdf5(tmp_path))
+    files = chain(
+        hostile_files(sentinel), hostile_torch7(), hostile_hdf5(tmp_path), hostile_safetensors()
+    )
     for name, content, refusal in files:
         assert tmp_path / name not in expected
         (tmp_path / name).write_bytes(content)
@@ -67,3 +71,13 @@ def test_tensors_take_the_memory_of_their_file_once_at_most(tmp_path: Path, zipp
 
     assert result["error"] is None
     assert result["megabytes"] < (20 if zipped else 240)
+
+
+def test_tensors_of_safetensors_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    save_file({f"{i}": torch.ones(5 * 2**20) for i in range(10)}, path)
+
+    (result,) = read([path])
+
+    assert result["error"] is None
+    assert result["megabytes"] < 20

@@ -1,6 +1,7 @@
 """Published classifiers score pictures as an independent implementation does of the same numbers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
 from faceloom.runtime.errors import UsageError
 from faceloom.store.imported import Answers, Imported
 from faceloom.store.model import open_model
+from faceloom.store.state_dict import weights
 
 ANSWERS = Answers(classes=("bad", "good"), keep="good")
 
@@ -150,7 +152,40 @@ def test_half_precision(tmp_path: Path) -> None:
 
     found = read(saved(plain.trained(halves), tmp_path / "net"))
 
-    assert found.weights["conv_stem.weight"].dtype == torch.float32
+    assert weights(found.weights)["conv_stem.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("variant", "arguments", "said", "eps"),
+    [
+        # timm up to 0.4.12 takes TensorFlow's epsilon on this word, and pads as before.
+        ("mixnet_s", {"bn_tf": True}, None, 1e-3),
+        ("mixnet_s", {"bn_tf": True, "bn_eps": 0.05}, None, 0.05),
+        ("mixnet_s", {"bn_tf": False}, None, 1e-5),
+        ("tf_mixnet_s", {"bn_tf": True}, None, 1e-3),
+        ("mixnet_s", None, 1e-3, 1e-3),
+        ("tf_mixnet_s", None, 1e-5, 1e-5),
+    ],
+)
+def test_the_epsilon_of_batch_norms(
+    variant: str, arguments: dict[str, Any] | None, said: float | None, eps: float, tmp_path: Path
+) -> None:
+    state = plain.random_state()
+    told = arguments is not None
+    content = plain.trained(state, model=variant, **arguments) if arguments is not None else state
+    path = saved(content, tmp_path / "net")
+
+    form = "timm" if told else f"timm-{variant}"
+    found = read(path, form, replace(ANSWERS, bn_eps=said))
+
+    network = MixNetS(**json.loads(json.dumps(found.network)))
+    network.load_state_dict(found.weights, strict=True)
+    with torch.inference_mode():
+        ours = network.eval()(images()[0][None])[0]
+    tf = variant == "tf_mixnet_s"
+    assert_equal_output(ours, plain.logits(state, images()[0], tf, eps))
+    usual = 1e-3 if tf else 1e-5
+    assert ("epsilon of" in " ".join(found.notes)) == (eps != usual)
 
 
 def test_how_pictures_were_shown_is_read(tmp_path: Path) -> None:

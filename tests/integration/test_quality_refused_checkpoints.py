@@ -1,6 +1,7 @@
 """Classifiers that are not whole, or cannot be served, are refused; what a file does not say is asked for."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,25 @@ def test_imagenets_classes_are_no_taste(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="ImageNet's 1000 classes apart, and none of them is a good"
     ):
-        read(path, "timm-mixnet_s", Answers())
+        read(path, "timm", Answers())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "eps", "refusal"),
+    [
+        ({}, 1e-3, "was trained with a bn_eps of 1e-05; leave --bn-eps out"),
+        ({"bn_tf": True}, 1e-5, "was trained with a bn_eps of 0.001; leave --bn-eps out"),
+        ({"bn_eps": 0.5}, 0.25, "was trained with a bn_eps of 0.5; leave --bn-eps out"),
+        ({"bn_eps": 2}, None, "the epsilon of its batch norms is 2; give one above 0 and below 1"),
+    ],
+)
+def test_an_epsilon_that_contradicts(
+    tmp_path: Path, arguments: dict[str, Any], eps: float | None, refusal: str
+) -> None:
+    path = saved(plain.trained(plain.random_state(), **arguments), tmp_path / "net")
+
+    with pytest.raises(UsageError, match=f"{re.escape(str(path))}.*{refusal}"):
+        read(path, answers=replace(ANSWERS, bn_eps=eps))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +113,11 @@ def test_strictness(tmp_path: Path, change: dict[str, Any], refusal: str) -> Non
         ({"mean": ["0.5"] * 3}, "mean that is not 3 numbers"),
         ({"std": [0.0]}, r"std of \[0.0, 0.0, 0.0\]"),
         ({"interpolation": "random"}, "resizes pictures by 'random'"),
-        ({"bn_eps": 1e-4}, "trained with bn_eps 0.0001"),
+        (
+            {"model": "tf_mixnet_s", "bn_eps": 1e-4},
+            "trained with a bn_eps of 0.0001, which not all",
+        ),
+        ({"bn_eps": "small"}, "trained with a bn_eps that is not 1 numbers"),
         ({"gp": "max"}, "trained with gp 'max'"),
         ({"crop_mode": "squash"}, "trained with crop_mode 'squash'"),
         ({"model_kwargs": {"act_layer": "gelu"}}, "trained with model_kwargs"),

@@ -39,6 +39,10 @@ def torch7_without_versions(layers: list[Layer], path: Path) -> None:
     plain.write_torch7(plain.torch7_table(layers), path, versioned=False)
 
 
+def torch7_of_windows(layers: list[Layer], path: Path) -> None:
+    plain.write_torch7(plain.torch7_table(layers), path, long="i")
+
+
 def pth_flat(layers: list[Layer], path: Path) -> None:
     torch.save(plain.flat(layers), path)
 
@@ -54,7 +58,7 @@ def pth_listed(layers: list[Layer], path: Path) -> None:
 
 
 WRITERS = (
-    torch7, torch7_of_a_gpu, torch7_without_versions, pth_flat, pth_nested, pth_listed,
+    torch7, torch7_of_a_gpu, torch7_without_versions, torch7_of_windows, pth_flat, pth_nested, pth_listed,
 )  # fmt: skip
 
 
@@ -90,6 +94,51 @@ def test_what_is_said_of_a_simplification(
         assert found.options["mean"] == 0.9664114577640158
         assert found.options["std"] == 0.0858381272736797
         assert "these are model_gan's" in found.notes[0]
+
+
+@pytest.mark.parametrize("device", ["", "Cuda"])
+def test_batch_norms_of_the_trainer_are_folded(device: str, tmp_path: Path) -> None:
+    # Its fourth layer is wider than that of the released networks.
+    channels = list(plain.NARROW)
+    channels[3] = channels[4]
+    layers = plain.with_norms(plain.random_layers(channels))
+    plain.write_torch7(plain.torch7_table(layers, device, shared=False), tmp_path / "iter.t7")
+
+    found = read("torch7", tmp_path / "iter.t7")
+
+    assert found.network == {"channels": channels}
+    assert "batch norms" in found.notes[0]
+    network = SketchSimplification(**json.loads(json.dumps(found.network)))
+    network.load_state_dict(found.weights, strict=True)
+    image = torch.randn(48, 72, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        ours = network(image[None, None])[0, 0]
+    assert_equal_output(ours, plain.drawing(layers, image))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_older_and_plainer_batch_norms(affine: bool, tmp_path: Path) -> None:
+    layers = plain.with_norms(plain.random_layers())
+    table = plain.torch7_table(layers, shared=False)
+    for index, layer in enumerate(layers[:-1]):
+        assert layer.norm
+        fields = table["model"].fields["modules"][3 * index + 2].fields
+        fields["running_var"].storage.numbers = (layer.norm[1] + plain.EPS).rsqrt().numpy()
+        fields["running_std"] = fields.pop("running_var")
+        if not affine:
+            fields |= {"affine": False, "weight": None, "bias": None}
+            ones, zeros = torch.ones_like(layer.bias), torch.zeros_like(layer.bias)
+            layer.norm = (*layer.norm[:2], ones, zeros)
+    plain.write_torch7(table, tmp_path / "iter.t7")
+
+    found = read("torch7", tmp_path / "iter.t7")
+
+    network = SketchSimplification(**found.network)
+    network.load_state_dict(found.weights, strict=True)
+    image = torch.randn(16, 24, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        ours = network(image[None, None])[0, 0]
+    assert_equal_output(ours, plain.drawing(layers, image))
 
 
 def test_weights_of_twice_as_many_bits(tmp_path: Path) -> None:
@@ -158,6 +207,38 @@ def modules(table: Any) -> dict[int, Any]:
     return found
 
 
+def put(number: int, name: str, value: Any) -> Change:
+    return lambda t: modules(t)[number].fields.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (put(2, "running_var", None), "has no running_var in module 2"),
+        (put(5, "eps", "small"), "has 'small' as eps of module 5"),
+        (put(5, "bias", None), "has no bias in module 5"),
+        (
+            lambda t: setattr(modules(t)[8].fields["running_mean"], "size", (1,)),
+            r"has \[1\] as running_mean of module 8, not \[6\]",
+        ),
+        (
+            lambda t: modules(t)[2].fields.update(modules(t)[5].fields),
+            r"has \[5\] as running_var of module 2, not \[3\]",
+        ),
+        (lambda t: setattr(modules(t)[2], "kind", "nn.ReLU"), "has a nn.ReLU as module 2"),
+        (lambda t: setattr(modules(t)[68], "kind", "nn.ReLU"), "has a nn.ReLU as module 68"),
+        (lambda t: modules(t).pop(67), "has 67 modules; released networks"),
+    ],
+)
+def test_strictness_of_batch_norms(tmp_path: Path, change: Change, refusal: str) -> None:
+    table = plain.torch7_table(plain.with_norms(plain.random_layers()), shared=False)
+    change(table)
+    path = plain.write_torch7(table, tmp_path / "net")
+
+    with pytest.raises(RefusedFile, match=f"{re.escape(str(path))}.*{refusal}"):
+        read("torch7", path)
+
+
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
@@ -168,7 +249,7 @@ def modules(table: Any) -> dict[int, Any]:
         (lambda t: t.update(mean=float("inf")), "has inf as the mean of its input"),
         (lambda t: setattr(t["model"], "kind", "nn.Parallel"), "has a nn.Parallel as its model"),
         (lambda t: t["model"].fields.pop("modules"), "as its model, not an nn.Sequential"),
-        (lambda t: modules(t).pop(46), "has 45 modules; the released networks, whose batch norms"),
+        (lambda t: modules(t).pop(46), "has 45 modules; released networks, whose batch norms"),
         (
             lambda t: modules(t).update({2: 7}),
             "has a int as module 2; the released networks have nn.R",

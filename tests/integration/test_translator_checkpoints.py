@@ -3,8 +3,10 @@ same numbers."""
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.convention import z_of
+from faceloom.runtime.errors import UsageError
 from faceloom.runtime.images import decode_rgb, encode
 from faceloom.store.imported import Answers, Imported
 from faceloom.store.importing import import_model
@@ -25,6 +28,8 @@ from faceloom.store.model import open_model
 from faceloom.translator.checkpoint import FORMATS
 from faceloom.translator.model import Translator, load_translator, state_of
 from faceloom.translator.v1 import translator_pb2 as pb
+
+Change: TypeAlias = Callable[[dict[str, Any]], object]
 
 SIDE, DIM = 64, 16
 # Channels of the pictures, by task; each with another size of the published decoders, in small widths.
@@ -238,6 +243,52 @@ def test_an_encoder_alone_takes_an_imported_decoder(
     assert_translates(translator, net, "sketch", pictures("sketch"))
     assert torch.equal(translator.decoder.latent_avg, net.decoder.w_avg)
     assert "Its decoder is the generator g, version 1: NC." in found.notes
+
+
+EDITING = random_psp(3, 64)
+EDITING.editing = True
+
+# What tells that an encoder of faces is encoder4editing's.
+TOLD: dict[str, tuple[Change, str | None]] = {
+    "options": (lambda content: None, None),
+    "training": (lambda content: content.update(opts={}, discriminator_state_dict={"a": 1}), None),
+    "person": (lambda content: content.pop("opts"), "e4e"),
+}
+
+
+@pytest.mark.parametrize("starts", [True, False])
+@pytest.mark.parametrize("told", TOLD)
+def test_encoders_for_editing(told: str, starts: bool, tmp_path: Path) -> None:
+    """Told by the options, by what only their trainer keeps, or by a person."""
+    net = replace(EDITING, start=EDITING.start if starts else None)
+    content = plain.checkpoint(net)
+    change, encoder = TOLD[told]
+    change(content)
+
+    found = read(content, tmp_path, Answers(encoder=encoder))
+
+    assert found.network["encoders"]["face"]["deltas"] is True
+    assert_translates(translator_of(found), net, "face", pictures("face"))
+    assert any("encoder4editing" in note for note in found.notes)
+
+
+def test_whose_an_encoder_of_faces_is_has_to_be_known(tmp_path: Path) -> None:
+    content = plain.checkpoint(random_psp(3, 64))
+    read(content, tmp_path, Answers(encoder="psp"))
+
+    with pytest.raises(UsageError, match=r"psp\.pt has an encoder of psp, not of e4e; leave"):
+        read(content, tmp_path, Answers(encoder="e4e"))
+    del content["opts"]
+    with pytest.raises(UsageError, match=r"psp\.pt does not say .* --encoder psp or --encoder e4e"):
+        read(content, tmp_path)
+
+    found = read(content, tmp_path, Answers(encoder="psp"))
+
+    assert_translates(translator_of(found), random_psp(3, 64), "face", pictures("face"))
+    # Of drawings there are only pixel2style2pixel's.
+    drawn = plain.checkpoint(small_psp())
+    del drawn["opts"]
+    assert "deltas" not in read(drawn, tmp_path).network["encoders"]["sketch"]
 
 
 def test_the_card_tells_what_a_label_map_stands_for(tmp_path: Path) -> None:

@@ -43,12 +43,18 @@ def with_other_means(net: PSp) -> PSp:
     return net
 
 
+def for_editing(net: PSp) -> PSp:
+    """The encoder is encoder4editing's, and of another mean too."""
+    net.editing = True
+    return with_other_means(net)
+
+
 def assert_near(ours: Tensor, theirs: Tensor) -> None:
     """To 1e-4 of the range of the output."""
     assert (ours - theirs).abs().max() <= 1e-4 * (theirs.max() - theirs.min())
 
 
-@pytest.mark.parametrize("change", [lambda net: net, with_other_means])
+@pytest.mark.parametrize("change", [lambda net: net, with_other_means, for_editing])
 @torch.inference_mode()
 def test_every_encoder_does_what_it_did(change: Callable[[PSp], PSp], tmp_path: Path) -> None:
     nets = {task: random_psp(channels) for task, channels in CHANNELS.items()}

@@ -69,11 +69,23 @@ zeros = torch.zeros
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "into W": (
         say(encoder_type="BackboneEncoderUsingLastLayerIntoW"),
-        "has an encoder of type BackboneEncoderUsingLastLayerIntoW; only GradualStyleEncoder can",
+        "has an encoder of type BackboneEncoderUsingLastLayerIntoW; only GradualStyleEncoder and Enc",
     ),
-    "e4e": (
-        say(encoder_type="Encoder4Editing"),
-        "has an encoder of type Encoder4Editing; only Gradual",
+    "ReStyle": (
+        say(encoder_type="ProgressiveBackboneEncoder"),
+        "is a ReStyle encoder (ProgressiveBackboneEncoder); only",
+    ),
+    "ReStyle by its tensors": (
+        put("encoder.input_layer.0.weight", zeros(6, 6, 3, 3)),
+        "is a ReStyle encoder, which sees its own last face beside the picture",
+    ),
+    "ReStyle on ResNet": (
+        put("encoder.conv1.weight", zeros(64, 6, 7, 7)),
+        "is a ReStyle encoder, which sees its own last face beside the picture",
+    ),
+    "e4e of another size": (
+        say(encoder_type="Encoder4Editing", stylegan_size=1024),
+        "says that stylegan_size is 1024; by its tensors it is 16",
     ),
     "learned in W": (say(learn_in_w=True), "was trained in W (learn_in_w)"),
     "odd type": (say(encoder_type={"a": 1}), "has a dict where networks have a number or a word"),

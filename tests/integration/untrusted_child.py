@@ -10,10 +10,12 @@ from pathlib import Path
 
 from faceloom.sketch.checkpoint import FORMATS
 from faceloom.store.imported import Answers
-from faceloom.store.untrusted import RefusedFile, read_pickle, read_torch
+from faceloom.store.untrusted import RefusedFile, read_checkpoint, read_pickle
+from faceloom.translator.weight_files import read_weights
 
 READERS = {
-    ".pt": read_torch,
+    ".pt": read_checkpoint,
+    ".safetensors": read_weights,
     ".pkl": lambda path: read_pickle(path, {}),
     ".t7": lambda path: FORMATS["torch7"](path, Answers()),
     ".h5": lambda path: FORMATS["sketchkeras"](path, Answers()),

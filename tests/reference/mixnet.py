@@ -125,16 +125,19 @@ def _random_state(classes: int, seed: int) -> State:
     return state
 
 
-def logits(state: State, image: Tensor, tf: bool, settle: bool = False) -> Tensor:
+def logits(
+    state: State, image: Tensor, tf: bool, eps: float | None = None, settle: bool = False
+) -> Tensor:
     """Normalised image [3, H, W] -> logits [classes].
 
     Args:
         state: timm's names and tensors.
         image: What is looked at.
         tf: Of tf_mixnet_s.
+        eps: Of its batch norms, if it is not the variant's.
         settle: Sets the statistics of batch norms to those of this image.
     """
-    eps = 1e-3 if tf else 1e-5
+    eps = eps or (1e-3 if tf else 1e-5)
 
     def conv(name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight = state[f"{name}.weight"].double()

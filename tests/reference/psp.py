@@ -36,12 +36,17 @@ class Encoder:
 
 @dataclass
 class PSp:
-    """An encoder and its decoder. start: what is added to the codes, [styles, D], if anything is."""
+    """An encoder and its decoder.
+
+    start: what is added to the codes, [styles, D], if anything is. editing: whether the encoder is that of
+    Tov et al., "Designing an Encoder for StyleGAN Image Manipulation" (2021): one style, and offsets from it.
+    """
 
     encoder: Encoder
     decoder: StyleGAN2
     start: Tensor | None
     options: dict[str, Any] = field(default_factory=dict)
+    editing: bool = False
 
 
 def random_encoder(
@@ -176,6 +181,10 @@ def encoded(net: Encoder, picture: Tensor) -> Tensor:
 def w_plus_of(net: PSp, picture: Tensor) -> Tensor:
     """[C, side, side] -> w+ [styles, D]."""
     codes = encoded(net.encoder, picture)
+    if net.editing:
+        offsets, codes = codes[1:], codes[0].repeat(net.encoder.styles, 1)
+        for layer, offset in enumerate(offsets, 1):
+            codes[layer] += offset
     return codes if net.start is None else codes + net.start.double()
 
 
@@ -207,5 +216,9 @@ def checkpoint(net: PSp) -> dict[str, Any]:
         "output_size": net.decoder.size,
         "start_from_latent_avg": net.start is not None,
     }
+    if net.editing:
+        for name in ("dataset_type", "input_nc", "learn_in_w", "n_styles", "output_size"):
+            del options[name]
+        options |= {"encoder_type": "Encoder4Editing", "stylegan_size": net.decoder.size}
     saved: dict[str, Any] = {"state_dict": encoder | decoder, "opts": options | net.options}
     return saved if net.start is None else saved | {"latent_avg": net.start.clone()}

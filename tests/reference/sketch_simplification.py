@@ -8,7 +8,7 @@ of `model_gan`: convolutions with ReLU, a sigmoid at the end, no batch norms.
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MEAN, STD = 0.97, 0.09
+# Of batch norms.
+EPS = 1e-5
 # Kernel, and what happens to the side: halved (-1), kept, doubled (+1).
 SHAPE = (
     [(5, -1), (3, 0), (3, 0), (3, -1), (3, 0), (3, 0), (3, -1)]
@@ -32,11 +34,15 @@ NARROW = (3, 5, 6, 7, 8, 9, 10, 11, 13, 12, 14, 13, 11, 9, 8, 7, 6, 7, 5, 4, 3, 
 
 @dataclass
 class Layer:
-    """One convolution. weight [O, I, k, k] is laid over the picture as it is; bias [O]."""
+    """One convolution. weight [O, I, k, k] is laid over the picture as it is; bias [O].
+
+    norm: mean, variance, weight and bias of the batch norm behind it, where it is not folded.
+    """
 
     weight: Tensor
     bias: Tensor
     scale: int
+    norm: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def stored_weight(self) -> Tensor:
         """As Torch and PyTorch keep it: a transposed convolution's is turned, and its channels swapped."""
@@ -58,6 +64,18 @@ def random_layers(channels: Sequence[int] = NARROW, seed: int = 0) -> list[Layer
     return layers
 
 
+def with_norms(layers: Sequence[Layer], seed: int = 1) -> list[Layer]:
+    """The same network as `train.lua` builds it: behind all but the last convolution is a batch norm."""
+    random = torch.Generator().manual_seed(seed)
+    normed = []
+    for layer in layers[:-1]:
+        count = len(layer.bias)
+        mean, shift = (0.3 * torch.randn(count, generator=random) for _ in range(2))
+        variance, weight = (0.5 + torch.rand(count, generator=random) for _ in range(2))
+        normed.append(replace(layer, norm=(mean, variance, weight, shift)))
+    return [*normed, layers[-1]]
+
+
 def drawing(layers: Sequence[Layer], image: Tensor) -> Tensor:
     """Normalised picture [H, W] -> drawing [H, W]."""
     x = image[None, None].double()
@@ -71,6 +89,9 @@ def drawing(layers: Sequence[Layer], image: Tensor) -> Tensor:
             x = F.pad(x, [layer.weight.shape[-1] // 2] * 4)
         x = F.conv2d(x, layer.weight.double(), stride=2 if layer.scale < 0 else 1)
         x = x + layer.bias.double()[:, None, None]
+        if layer.norm:
+            mean, variance, weight, bias = (each.double()[:, None, None] for each in layer.norm)
+            x = (x - mean) / torch.sqrt(variance + EPS) * weight + bias
         x = x.sigmoid() if layer is layers[-1] else x.relu()
     return x[0, 0]
 
@@ -136,10 +157,11 @@ class LuaObject:
 
 
 class Torch7Writer:
-    """Lua's torch.save in its binary format, on a machine with longs of 64 bits."""
+    """Lua's torch.save in its binary format. long: how struct writes the machine's longs."""
 
-    def __init__(self, versioned: bool = True) -> None:
+    def __init__(self, versioned: bool = True, long: str = "q") -> None:
         self.written = bytearray()
+        self._long = long
         self._numbers: dict[int, int] = {}
         self._versioned = versioned
 
@@ -171,12 +193,12 @@ class Torch7Writer:
             self.string("V 1")
         self.string(thing.kind)
         if isinstance(thing, LuaStorage):
-            self.raw("<q", len(thing.numbers))
+            self.raw(f"<{self._long}", len(thing.numbers))
             self.written += thing.numbers.tobytes()
         elif isinstance(thing, LuaTensor):
             steps = [math.prod(thing.size[i + 1 :]) for i in range(len(thing.size))]
             numbers = (*thing.size, *(thing.stride or steps), thing.offset + 1)
-            self.raw(f"<i{len(numbers)}q", len(thing.size), *numbers)
+            self.raw(f"<i{len(numbers)}{self._long}", len(thing.size), *numbers)
             self.write(thing.storage if thing.size else None)
         else:
             self.write(thing.fields)
@@ -206,7 +228,7 @@ def torch7_table(layers: Sequence[Layer], device: str = "", shared: bool = True)
     storage = LuaStorage(f"torch.{code}Storage", everything)
     modules: dict[int, LuaObject] = {}
     offset = 0
-    for i, layer in enumerate(layers):
+    for layer in layers:
         fields: dict[str, Any] = {"train": False, "_type": f"torch.{code}Tensor"}
         for name, tensor in (("weight", layer.stored_weight()), ("bias", layer.bias)):
             own = LuaStorage(f"torch.{code}Storage", tensor.contiguous().numpy().ravel())
@@ -225,9 +247,12 @@ def torch7_table(layers: Sequence[Layer], device: str = "", shared: bool = True)
         kind = "SpatialFullConvolution" if layer.scale > 0 else "SpatialConvolution"
         if layer.scale > 0:
             fields |= dict(adjW=0, adjH=0)
-        modules[2 * i + 1] = LuaObject(f"{'cudnn' if device else 'nn'}.{kind}", fields)
+        modules[len(modules) + 1] = LuaObject(f"{'cudnn' if device else 'nn'}.{kind}", fields)
+        if layer.norm:
+            norm = _torch7_norm(layer.norm, code)
+            modules[len(modules) + 1] = LuaObject("nn.SpatialBatchNormalization", norm)
         active = "Sigmoid" if layer is layers[-1] else "ReLU"
-        modules[2 * i + 2] = LuaObject(f"nn.{active}", {"inplace": True, "train": False})
+        modules[len(modules) + 1] = LuaObject(f"nn.{active}", {"inplace": True, "train": False})
     model = LuaObject(
         "nn.Sequential", {"modules": modules, "train": False, "_type": "torch.FloatTensor"}
     )
@@ -235,9 +260,17 @@ def torch7_table(layers: Sequence[Layer], device: str = "", shared: bool = True)
     return {"model": model, "mean": MEAN, "std": STD, "opt": opt}
 
 
-def write_torch7(content: Any, path: Path, versioned: bool = True) -> Path:
+def _torch7_norm(norm: Sequence[Tensor], code: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {"affine": True, "eps": EPS, "momentum": 0.1, "train": False}
+    for name, tensor in zip(("running_mean", "running_var", "weight", "bias"), norm, strict=True):
+        own = LuaStorage(f"torch.{code}Storage", tensor.numpy())
+        fields[name] = LuaTensor(f"torch.{code}Tensor", own, tuple(tensor.shape))
+    return fields
+
+
+def write_torch7(content: Any, path: Path, versioned: bool = True, long: str = "q") -> Path:
     """A file that holds one thing."""
-    writer = Torch7Writer(versioned)
+    writer = Torch7Writer(versioned, long)
     writer.write(content)
     path.write_bytes(writer.written)
     return path

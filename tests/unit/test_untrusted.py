@@ -29,17 +29,17 @@ from faceloom.store.untrusted import (
     Record,
     RefusedFile,
     map_file,
+    read_checkpoint,
     read_pickle,
-    read_torch,
 )
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
 
 def read_saved(folder: Path, content: Any, zipped: bool) -> Any:
-    """What read_torch makes of what torch.save writes."""
+    """What read_checkpoint makes of what torch.save writes."""
     torch.save(content, folder / "saved.pt", _use_new_zipfile_serialization=zipped)
-    return read_torch(folder / "saved.pt")
+    return read_checkpoint(folder / "saved.pt")
 
 
 def read_pickled(folder: Path, content: Any, stand_ins: Any = (), **options: Any) -> Any:
@@ -103,7 +103,7 @@ def test_views_of_one_storage_still_are(tmp_path: Path, zipped: bool) -> None:
 def test_changing_a_tensor_does_not_change_its_file(tmp_path: Path) -> None:
     read_saved(tmp_path, torch.zeros(4), True).fill_(1)
 
-    assert read_torch(tmp_path / "saved.pt").sum() == 0
+    assert read_checkpoint(tmp_path / "saved.pt").sum() == 0
 
 
 @ZIPPED
@@ -143,7 +143,7 @@ def test_tensors_of_a_gpu_are_read_without_one(tmp_path: Path) -> None:
     (tmp_path / "legacy.pt").write_bytes(legacy(content, {"0": (4, stored)}))
 
     for name in ("zip.pt", "legacy.pt"):
-        found = read_torch(tmp_path / name)
+        found = read_checkpoint(tmp_path / name)
         assert_same(found, torch.arange(4.0))
         # Wherever it lies in the file.
         assert found.data_ptr() % 4 == 0
@@ -229,7 +229,7 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     for name, fault in (("nowhere", "does not exist"), ("pipe", "is not a file"), ("", "is not a")):
-        for read in (read_torch, lambda path: read_pickle(path, {})):
+        for read in (read_checkpoint, lambda path: read_pickle(path, {})):
             with pytest.raises(RefusedFile, match=f"^{tmp_path / name} {fault}"):
                 read(tmp_path / name)
 

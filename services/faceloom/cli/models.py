@@ -1,5 +1,6 @@
 """`faceloom models`: what is in the model store, whether it is intact, its archives, and what comes in."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,13 @@ from faceloom.store.package import package_profile
 from faceloom.store.profile import model_store, named_model
 
 app = typer.Typer(help="List, verify, package, import and join models.", no_args_is_help=True)
+
+
+class Encoder(StrEnum):
+    """Whose an encoder into a StyleGAN2 is: pixel2style2pixel or encoder4editing."""
+
+    PSP = "psp"
+    E4E = "e4e"
 
 
 def _folders() -> list[Path]:
@@ -119,9 +127,26 @@ def import_checkpoint(
         Order | None,
         typer.Option(help="How the classes of layouts are numbered, where the file does not say."),
     ] = None,
+    encoder: Annotated[
+        Encoder | None,
+        typer.Option(help="Whose an encoder of faces is, where the file does not say."),
+    ] = None,
+    bn_eps: Annotated[
+        float | None,
+        typer.Option(
+            help="Epsilon of a classifier's batch norms, where the file does not say: 0.001 if it was"
+            " trained with timm's --bn-tf."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a published checkpoint. Nothing in the file is executed.
+
+    Formats, by kind: [bold]generator[/bold] rosinality, nvlabs, tensorflow. [bold]quality[/bold] timm,
+    timm-mixnet_s, timm-tf_mixnet_s. [bold]sketch[/bold] torch7, pth, sketchkeras, sketchkeras-pytorch.
+    [bold]segmentation[/bold] zllrunning, yakhyo. [bold]translator[/bold] psp (also of encoder4editing).
+    [bold]losses[/bold] alexnet, lpips, ir_se50. What PyTorch saved may be a safetensors file too.
+    docs/published-models.md tells every layout.
 
     Example: [bold]faceloom models import --kind generator --format rosinality ffhq.pt --name ffhq
     --license 'NVIDIA Source Code License-NC'[/bold]
@@ -135,6 +160,8 @@ def import_checkpoint(
         threshold=threshold,
         decoder=named_model("generator", decoder) if decoder else None,
         label_order=label_order.value if label_order else None,
+        encoder=encoder.value if encoder else None,
+        bn_eps=bn_eps,
     )
     _print_model(import_model(kind, form, file, name, licence, answers), as_json)
 
@@ -163,7 +190,8 @@ def _print_model(model: Model, as_json: bool) -> None:
         {"model": str(model.folder), **model.model_dump(mode="json", exclude={"folder"})},
         as_json,
         f"model    {model.folder}\ndigest   {model.weights.sha256}\n"
-        f"license  {licence_line(model.license)}",
+        f"license  {licence_line(model.license)}"
+        + "".join(f"\nnote     {note}" for note in model.notes),
     )
 
 

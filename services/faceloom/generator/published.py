@@ -80,7 +80,7 @@ def imported(
         for name, tensor in state.items():
             if name.endswith(_FILTERS):
                 check_filter(name, tensor)
-    return Imported(network=network, options={}, weights=weights(state), notes=notes)
+    return Imported(network=network, options={}, weights=state, notes=notes)
 
 
 def generator_arguments(
@@ -126,7 +126,7 @@ def mean_latent(network: Mapping[str, Any], state: Mapping[str, Tensor]) -> Tens
     """
     with torch.device("meta"):
         generator = Generator(**network)
-    generator.load_state_dict(state, assign=True)
+    generator.load_state_dict(weights(state), assign=True)
     generator.latent_avg = torch.zeros(generator.style_dim)
     return generator.mean_latent(_SAMPLES, torch.Generator().manual_seed(0))
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from faceloom.quality.fit import INTERPOLATIONS
-from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
+from faceloom.quality.network import BN_EPS, IMAGENET_MEAN, IMAGENET_STD, TF_BN_EPS, MixNetS
 from faceloom.runtime.errors import UsageError
 from faceloom.store.imported import Answers, Imported, check_state
-from faceloom.store.state_dict import state_dict, weights
-from faceloom.store.untrusted import Refusal, read_torch, refusing
+from faceloom.store.state_dict import state_dict
+from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 # As timm's own loader prefers them: moving averages first.
 _PLACES = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -36,7 +36,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "in_chans": (3,),
     "gp": ("avg", "fast"),
     "crop_mode": ("center",),
-    "bn_eps": (),
     "model_kwargs": (),
 }
 
@@ -53,7 +52,7 @@ def read_timm(path: Path, answers: Answers, variant: str | None = None) -> Impor
         RefusedFile: The file is no such checkpoint, or not of these networks.
         UsageError: It does not say which network it is, or the answers do not fit it.
     """
-    saved = read_torch(path)
+    saved = read_checkpoint(path)
     with refusing(path):
         state = state_dict(saved, _PLACES)
         arguments = _arguments(saved)
@@ -64,6 +63,7 @@ def read_timm(path: Path, answers: Answers, variant: str | None = None) -> Impor
             raise Refusal(f"says that it is a {told}, not a {variant}")
         options = _view_options(arguments)
         count = _class_count(state)
+    _check_meaning(path, count, answers)
     variant = told or variant
     if variant is None:
         raise UsageError(
@@ -71,18 +71,25 @@ def read_timm(path: Path, answers: Answers, variant: str | None = None) -> Impor
             " give --format timm-mixnet_s or timm-tf_mixnet_s"
         )
     padded = variant == "tf_mixnet_s"
+    network: dict[str, Any] = {"num_classes": count, "tf_padding": padded}
+    eps = _bn_eps(path, padded, arguments, answers)
+    if eps is not None:
+        network["bn_eps"] = eps
     with torch.device("meta"):
-        check_state(MixNetS(count, padded), state, path)
+        check_state(MixNetS(**network), state, path)
     classes, keep = _classes(path, count, answers)
     threshold = _THRESHOLD if answers.threshold is None else answers.threshold
     if not 0 <= threshold <= 1:
         raise UsageError(f"the threshold is {threshold}; scores are between 0 and 1")
     place = next((place for place in _PLACES if saved.get(place) is not None), None)
     return Imported(
-        network={"num_classes": count, "tf_padding": padded},
+        network=network,
         options={**options, "keep_index": classes.index(keep), "threshold": threshold},
-        weights=weights(state),
-        notes=_notes(variant, place, classes, keep, threshold),
+        weights=state,
+        notes=(
+            *_notes(variant, place, classes, keep, threshold),
+            *([f"Its batch norms have an epsilon of {eps:g}."] if eps is not None else []),
+        ),
     )
 
 
@@ -111,6 +118,33 @@ def _class_count(state: Mapping[str, Tensor]) -> int:
     if len(classifier) < 2:
         raise Refusal("has a single output; only classifiers of two or more classes can be served")
     return len(classifier)
+
+
+def _bn_eps(
+    path: Path, padded: bool, arguments: Mapping[str, Any], answers: Answers
+) -> float | None:
+    """What batch norms add to variances, if it is not what the variant has anyway.
+
+    timm's trainer set it by --bn-eps, and up to 0.4.12 to TensorFlow's by --bn-tf; it is in no tensor.
+    """
+    usual = TF_BN_EPS if padded else BN_EPS
+    with refusing(path):
+        told = next(iter(_numbers(arguments, "bn_eps", 1)), None)
+        if told is None and arguments:
+            told = TF_BN_EPS if arguments.get("bn_tf") else usual
+        if padded and told not in (None, usual):
+            raise Refusal(
+                f"was trained with a bn_eps of {told}, which not all versions of timm heed"
+            )
+    given = answers.bn_eps
+    if told is not None and given is not None and told != given:
+        raise UsageError(f"{path} was trained with a bn_eps of {told:g}; leave --bn-eps out")
+    eps = told if given is None else given
+    if eps is not None and not 0 < eps < 1:
+        raise UsageError(
+            f"{path}: the epsilon of its batch norms is {eps:g}; give one above 0 and below 1"
+        )
+    return None if eps == usual else eps
 
 
 def _view_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,14 +188,17 @@ def _numbers(arguments: Mapping[str, Any], name: str, count: int) -> list[float]
     return numbers
 
 
+def _check_meaning(path: Path, count: int, answers: Answers) -> None:
+    if count == _IMAGENET_CLASSES and answers.classes is None:
+        raise UsageError(
+            f"{path} tells ImageNet's {count} classes apart, and none of them is a good face: train a"
+            " new classifier on it, with one class for faces to keep"
+        )
+
+
 def _classes(path: Path, count: int, answers: Answers) -> tuple[tuple[str, ...], str]:
     """Names of the outputs, and which of them to keep."""
     if answers.classes is None or answers.keep is None:
-        if count == _IMAGENET_CLASSES:
-            raise UsageError(
-                f"{path} tells ImageNet's {count} classes apart, and none of them is a good face: train a"
-                " new classifier on it, with one class for faces to keep"
-            )
         raise UsageError(
             f"{path} tells {count} classes apart and does not name them: give --classes, in the order of"
             " the outputs (folders of pictures are numbered in alphabetical order), and --keep, the one"

@@ -3,7 +3,7 @@ Kernels", BMVC 2019, https://arxiv.org/abs/1907.09595).
 
 Module and parameter names are those of timm's `mixnet_s`, so its checkpoints load with
 `load_state_dict(strict=True)`. `tf_padding=True` gives `tf_mixnet_s`: TensorFlow's input-dependent
-'same' padding and batch-norm epsilon 1e-3; the parameters are the same.
+'same' padding and batch-norm epsilon 1e-3; the parameters are the same. `bn_eps` is another epsilon.
 """
 
 import math
@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# What batch norms add to variances, in PyTorch and in networks that come from TensorFlow.
+BN_EPS = 1e-5
+TF_BN_EPS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -213,10 +216,14 @@ class MixNetS(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int = 2, tf_padding: bool = False, dropout: float = 0.0
+        self,
+        num_classes: int = 2,
+        tf_padding: bool = False,
+        dropout: float = 0.0,
+        bn_eps: float | None = None,
     ) -> None:
         super().__init__()
-        eps = 1e-3 if tf_padding else 1e-5
+        eps = bn_eps or (TF_BN_EPS if tf_padding else BN_EPS)
         self.conv_stem = conv2d(3, STEM_CHANNELS, 3, 2, tf_padding=tf_padding)
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS, eps)
         stages: list[nn.Module] = []

@@ -12,8 +12,8 @@ from torch import Tensor
 from faceloom.segmentation.classes import BISENET_CLASS_NAMES
 from faceloom.segmentation.network import BiSeNet
 from faceloom.store.imported import CELEBAMASK_HQ, Answers, Imported, check_state
-from faceloom.store.state_dict import state_dict, weights
-from faceloom.store.untrusted import Refusal, read_torch, refusing
+from faceloom.store.state_dict import state_dict
+from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 Rename: TypeAlias = Callable[[str], str]
 
@@ -44,7 +44,7 @@ def read_zllrunning(path: Path, answers: Answers) -> Imported:
     Raises:
         RefusedFile: The file is no such state dict, or not of the 19 classes.
     """
-    saved = read_torch(path)
+    saved = read_checkpoint(path)
     with refusing(path):
         state = state_dict(saved)
     return _imported(path, state, answers, lambda ours: ours)
@@ -56,7 +56,7 @@ def read_yakhyo(path: Path, answers: Answers) -> Imported:
     Raises:
         RefusedFile: The file is no such state dict, or not of the 19 classes.
     """
-    saved = read_torch(path)
+    saved = read_checkpoint(path)
     with refusing(path):
         state = state_dict(saved, ["model"])
     used = {name: tensor for name, tensor in state.items() if name not in _UNUSED}
@@ -88,7 +88,7 @@ def _imported(
     return Imported(
         network=network,
         options={"side": _SIDE, "order": "celebamask-hq" if told else "bisenet"},
-        weights=weights(state),
+        weights=state,
         licence=_LICENCE,
         notes=(_CELEBAMASK_HQ_NOTE if told else _BISENET_NOTE,),
     )

@@ -10,8 +10,8 @@ from faceloom.sketch.extractors import SKETCH_KERAS
 from faceloom.sketch.hdf5 import Object, read_hdf5
 from faceloom.sketch.sketch_keras import CHANNELS, SketchKeras
 from faceloom.store.imported import Answers, Imported, check_state
-from faceloom.store.state_dict import state_dict, weights
-from faceloom.store.untrusted import Refusal, read_torch, refusing
+from faceloom.store.state_dict import state_dict
+from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 _LICENCE = "Apache-2.0"
 # Of the three that upstream draws with (none, 0.1 and 0.18), the one that the port draws with.
@@ -65,7 +65,7 @@ def read_keras_port(path: Path, answers: Answers) -> Imported:
     Raises:
         RefusedFile: The file is no such state dict.
     """
-    saved = read_torch(path)
+    saved = read_checkpoint(path)
     with refusing(path):
         state = state_dict(saved)
     return _imported(path, state, {})
@@ -85,7 +85,7 @@ def _imported(path: Path, state: Mapping[str, Tensor], names: Mapping[str, str])
     return Imported(
         network=network,
         options={"extractor": SKETCH_KERAS, "threshold": _THRESHOLD},
-        weights=weights(state),
+        weights=state,
         licence=_LICENCE,
         notes=_NOTES,
     )

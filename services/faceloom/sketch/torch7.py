@@ -1,10 +1,11 @@
 """Files that Torch7's `torch.save` wrote, read as data: numbers, strings, tables, tensors and modules.
 
-Their format is that of torch7's File.lua, in binary, of little-endian machines with longs of 64 bits. Lua
-functions, which such files can hold too, are refused.
+Their format is that of torch7's File.lua, in binary, of little-endian machines with longs of 64 bits, or of
+32 as Windows has them. Lua functions, which such files can hold too, are refused.
 """
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,6 +26,8 @@ _MAGIC = tuple(struct.pack("<i", kind) for kind in (_TABLE, _TORCH))
 _DEEPEST = 50
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 100
+# Bytes of a long.
+_LONG, _SHORT_LONG = 8, 4
 # Beyond these, not every number is a whole one.
 _LARGEST_WHOLE = 2**53
 
@@ -87,12 +90,22 @@ def read_torch7(path: Path) -> Any:
     """
     with refusing(path):
         file = map_file(path, "a binary Torch7 file", *_MAGIC)
-        return _Reader(Tape(memoryview(file), Budget(len(file)))).read()
+        try:
+            return _Reader(Tape(memoryview(file), Budget(len(file))), _LONG).read()
+        except Refusal:
+            # Nothing in a file says how long its longs are; only with the right ones it is read to its end.
+            tape = Tape(memoryview(file), Budget(len(file)))
+            with suppress(Exception):
+                found = _Reader(tape, _SHORT_LONG).read()
+                if tape.ended:
+                    return found
+            raise
 
 
 class _Reader:
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, long: int) -> None:
         self._tape = tape
+        self._bytes_of_long = long
         # What was read already, by the number that the file gives it.
         self._known: dict[int, Any] = {}
         self._depth = 0
@@ -171,7 +184,7 @@ class _Reader:
         return int.from_bytes(self._tape.read(4), "little", signed=True)
 
     def _long(self) -> int:
-        return int.from_bytes(self._tape.read(8), "little", signed=True)
+        return int.from_bytes(self._tape.read(self._bytes_of_long), "little", signed=True)
 
     def _length(self) -> int:
         length = self._int()

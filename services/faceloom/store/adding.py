@@ -112,7 +112,7 @@ def put_in_place(folder: Path, notes: Sequence[str]) -> Model:
 
     Args:
         folder: That `new_version` gave, with a model.
-        notes: What is to be said of it on the card; a sentence each.
+        notes: What is to be said of it, on the card too; a sentence each.
 
     Raises:
         FaceloomError: Another process just took the number.
@@ -121,8 +121,8 @@ def put_in_place(folder: Path, notes: Sequence[str]) -> Model:
     taken = [int(path.name) for path in versions.iterdir() if path.name.isdecimal()]
     final = versions / str(max(taken, default=0) + 1)
     described = json.loads((folder / "model.json").read_text())
-    _describe(folder, described | {"version": final.name})
-    write_card(open_model(folder), notes)
+    _describe(folder, described | {"version": final.name, "notes": list(notes)})
+    write_card(open_model(folder))
     try:
         folder.rename(final)
     except OSError:

@@ -1,19 +1,14 @@
 """The card of a model that came into the store: what it is, where it is from, what its licence means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from faceloom.store.licences import consequence
 from faceloom.store.model import MEASURED_SIDE, Limits, Model
 
 
-def write_card(model: Model, notes: Sequence[str]) -> None:
-    """Write `README.md` into the model's folder.
-
-    Args:
-        model: With its limits.
-        notes: What is known beyond that; a sentence each.
-    """
+def write_card(model: Model) -> None:
+    """Write `README.md` into the folder of a model, which has its limits and notes."""
     rows = [
         *(row for source in model.sources for row in _origin(source)),
         ("sha256 of the weights", f"`{model.weights.sha256}`"),
@@ -22,7 +17,7 @@ def write_card(model: Model, notes: Sequence[str]) -> None:
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     network = "\n".join(f"- {name}: `{value}`" for name, value in model.network.items())
-    known = "\n".join(f"- {note}" for note in notes)
+    known = "\n".join(f"- {note}" for note in model.notes)
     (model.folder / "README.md").write_text(
         f"# {model.service} / {model.name}\n\n| | |\n|---|---|\n{table}\n"
         + (f"\n## Network\n{network}\n" if network else "")

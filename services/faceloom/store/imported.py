@@ -13,6 +13,10 @@ from faceloom.store.untrusted import RefusedFile
 CELEBAMASK_HQ: Final = "celebamask_hq"
 BISENET: Final = "bisenet"
 
+# Whose encoders into a StyleGAN2 have the same tensors.
+PSP: Final = "psp"
+E4E: Final = "e4e"
+
 # So many names are enough to see what kind of file it is.
 _NAMED = 3
 
@@ -27,6 +31,8 @@ class Answers:
         threshold: The score from which on a picture is wanted.
         decoder: Model folder of the generator, for encoders that come without theirs.
         label_order: In which the classes of layouts are numbered: CELEBAMASK_HQ or BISENET.
+        encoder: Whose an encoder of faces is: PSP or E4E.
+        bn_eps: What a classifier's batch norms add to variances.
     """
 
     classes: tuple[str, ...] | None = None
@@ -34,6 +40,8 @@ class Answers:
     threshold: float | None = None
     decoder: Path | None = None
     label_order: str | None = None
+    encoder: str | None = None
+    bn_eps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Imported:
     Args:
         network: Arguments of the service's network.
         options: What the service's handler needs to know.
-        weights: Every tensor of the network, by our names.
+        weights: Every tensor of the network, by our names, in the file's precision.
         licence: What the format implies; nothing where anybody may have made the file.
         notes: What was found and what follows from it, for the card; a sentence each.
     """

@@ -6,11 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from torch import Tensor
+
 from faceloom.runtime.errors import UsageError
 from faceloom.runtime.service import service
 from faceloom.store.adding import check_name, new_version, prove, put_in_place, write_model
 from faceloom.store.imported import Answers, Imported
 from faceloom.store.model import Model, file_sha256
+from faceloom.store.state_dict import precisions, weights
 
 Importer = Callable[[Path, Answers], Imported]
 
@@ -19,9 +22,9 @@ LOSSES: Final = "losses"
 _LOSSES_MODULE: Final = "faceloom.translator.losses_checkpoint"
 # What the files of a kind may leave open.
 _ANSWERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "quality": ("classes", "keep", "threshold"),
+    "quality": ("classes", "keep", "threshold", "bn_eps"),
     "segmentation": ("label_order",),
-    "translator": ("decoder", "label_order"),
+    "translator": ("decoder", "label_order", "encoder"),
 }
 
 
@@ -70,16 +73,23 @@ def import_model(
             kind=kind,
             network=imported.network,
             options=imported.options,
-            weights=imported.weights,
+            weights=weights(imported.weights),
             licence=licence,
             sources=[{"file": file.name, "format": form, "sha256": file_sha256(file)}],
         )
-        notes = imported.notes
+        notes = (*imported.notes, *_precision_notes(imported.weights))
         # Its tensors would take memory beside those that are served.
         del imported
         if kind != LOSSES:
             prove(folder, kind)
         return put_in_place(folder, notes)
+
+
+def _precision_notes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    others = precisions(tensors)
+    if not others:
+        return ()
+    return (f"The file's numbers are {' and '.join(others)}; here they are stored as float32.",)
 
 
 def _check_answers(kind: str, answers: Answers) -> None:

@@ -1,7 +1,7 @@
 """One model at rest: a folder with `model.json` and a safetensors file.
 
 model.json   service, name, version, network (constructor arguments), options (what the handler needs
-             to know), weights {file, sha256}, license, sources, metrics, and limits if it was imported
+             to know), weights {file, sha256}, license, sources, metrics; limits and notes if it was imported
 """
 
 import hashlib
@@ -50,7 +50,10 @@ class Limits(BaseModel):
 
 
 class Model(BaseModel):
-    """What `model.json` says."""
+    """What `model.json` says.
+
+    `notes` are what was found in the file that the model comes from and what follows, a sentence each.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +68,7 @@ class Model(BaseModel):
     sources: list[dict[str, Any]]
     metrics: dict[str, Any]
     limits: Limits | None = None
+    notes: tuple[str, ...] = ()
 
     def limited(self, service: Service) -> Service:
         """The service as far as this model can serve it."""

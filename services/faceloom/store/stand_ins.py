@@ -5,17 +5,19 @@ import math
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 StandIns: TypeAlias = dict[tuple[str, str], Any]
+Allocate: TypeAlias = Callable[[int], None]
 
 # Numbers below this have hashes of their own; larger ones can be made to collide.
 _LARGEST_KEY = 2**60
 _MOST_LENGTHS = 64
-# Only protocol 2 writes bytes as text; in checkpoints these are numpy scalars and random states.
-_LONGEST_TEXT_AS_BYTES = 4096
+# Of what is read at once, words and names.
+LONGEST_TEXT = 4096
 _DTYPES = ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
 
 
@@ -63,6 +65,18 @@ class _Dtype(StandIn):
     def __setstate__(self, state: Any) -> None:
         if state[1] not in ("<", "|", "="):
             raise Refusal("holds numbers in big-endian order")
+
+
+class LongText:
+    """A text of more than LONGEST_TEXT bytes as it lies in the file: source code, or protocol 2's numbers."""
+
+    def __init__(self, utf8: memoryview) -> None:
+        self._utf8 = utf8
+
+    @cached_property
+    def latin1(self) -> bytes:
+        """The bytes that it stands for; made once, so that all of them together are no more than the file."""
+        return str(self._utf8, "utf-8").encode("latin1")
 
 
 def keyed(items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -127,9 +141,38 @@ def _set(items: list[Any]) -> set[Any]:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    if type(text) is not str or encoding != "latin1" or len(text) > _LONGEST_TEXT_AS_BYTES:
-        raise Refusal("holds long byte strings written as text")
-    return text.encode("latin1")
+    if type(text) not in (str, LongText) or encoding != "latin1":
+        raise Refusal("holds text in an encoding that is not for bytes")
+    return text.latin1 if isinstance(text, LongText) else text.encode("latin1")
+
+
+def _from_buffer(
+    allocate: Allocate, data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
+) -> np.ndarray[Any, Any]:
+    """An array as protocol 5 has it: its numbers, and how they are laid out."""
+    if type(dtype) is not _Dtype or type(data) not in (bytes, memoryview):
+        raise Refusal("holds numpy data other than plain numbers")
+    if type(shape) is not tuple or type(order) is not str or type(axes or ()) is not tuple:
+        raise Refusal("holds an array that is laid out in an unknown way")
+    check_shape(shape)
+    check_shape(axes or ())
+    allocate(len(data))
+    flat = np.frombuffer(data, dtype.dtype).copy()
+    if order == "K" and axes is not None:
+        return flat.reshape(shape).transpose(axes)
+    return flat.reshape(shape, order="F" if order == "F" else "C")
+
+
+def array_stand_ins(allocate: Allocate) -> StandIns:
+    """The stand-ins for pickles that hold arrays as protocol 5 has them.
+
+    Args:
+        allocate: Is told of all bytes that are copied, and stops what goes too far.
+    """
+    return {
+        (module, "_frombuffer"): partial(_from_buffer, allocate)
+        for module in ("numpy.core.numeric", "numpy._core.numeric")
+    }
 
 
 _NUMPY: Mapping[str, Callable[..., Any]] = {"_reconstruct": _array, "scalar": _scalar}

@@ -8,7 +8,16 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from faceloom.store.stand_ins import Refusal, StandIn, StandIns, check_key, fill_array, keyed
+from faceloom.store.stand_ins import (
+    LONGEST_TEXT,
+    LongText,
+    Refusal,
+    StandIn,
+    StandIns,
+    check_key,
+    fill_array,
+    keyed,
+)
 
 T = TypeVar("T")
 
@@ -20,7 +29,7 @@ _LONGEST_NAME = 256
 # Of the opcodes that picklers write from protocol 2 on, those that are harmless as they are.
 _TAKEN_OVER = (
     "PROTO STOP MARK POP POP_MARK BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE NONE NEWTRUE NEWFALSE"
-    " BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINSTRING"
+    " BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE8 BINSTRING"
     " SHORT_BINSTRING SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST EMPTY_DICT"
     " EMPTY_SET GLOBAL STACK_GLOBAL BINPERSID"
 )
@@ -80,6 +89,11 @@ class Tape:
         data = self._data[self._position : end]
         self._position = end
         return data
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it was read."""
+        return self._position == len(self._data)
 
     def forget(self) -> None:
         """Takes what was read out of this process's memory, where it would count beside its copies."""
@@ -159,6 +173,16 @@ class Unpickler(pickle._Unpickler):
     def load_binbytes8(self) -> None:
         self.append(self._tape.view(int.from_bytes(self._tape.read(8), "little")))
 
+    def load_binunicode(self) -> None:
+        length = int.from_bytes(self._tape.read(4), "little")
+        if length > LONGEST_TEXT:
+            self.append(LongText(self._tape.view(length)))
+        else:
+            self.append(str(self._tape.read(length), "utf-8", "surrogatepass"))
+
+    def load_next_buffer(self) -> None:
+        raise Refusal("keeps its data in other files (out-of-band buffers); save it without them")
+
     def load_append(self) -> None:
         item = self.stack.pop()
         self._top(list).append(item)
@@ -222,6 +246,9 @@ class Unpickler(pickle._Unpickler):
             pickle.FRAME[0]: load_frame,
             pickle.BINBYTES[0]: load_binbytes,
             pickle.BINBYTES8[0]: load_binbytes8,
+            pickle.BYTEARRAY8[0]: load_binbytes8,
+            pickle.NEXT_BUFFER[0]: load_next_buffer,
+            pickle.BINUNICODE[0]: load_binunicode,
             pickle.APPEND[0]: load_append,
             pickle.APPENDS[0]: load_appends,
             pickle.ADDITEMS[0]: load_additems,

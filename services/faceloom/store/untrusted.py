@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from faceloom.runtime.errors import FaceloomError
-from faceloom.store.stand_ins import Attributes, Record, Refusal, StandIn
+from faceloom.store.safetensors_file import is_safetensors, read_safetensors
+from faceloom.store.stand_ins import Attributes, Record, Refusal, StandIn, array_stand_ins
 from faceloom.store.torch_file import LEGACY_MAGIC, ZIP_MAGIC, read_torch_file, tensor_stand_ins
 from faceloom.store.unpickling import Budget, Tape, Unpickler
 
@@ -22,8 +23,8 @@ __all__ = [
     "RefusedFile",
     "StandIn",
     "map_file",
+    "read_checkpoint",
     "read_pickle",
-    "read_torch",
     "refusing",
 ]
 
@@ -45,17 +46,21 @@ class RefusedFile(FaceloomError):
     """A file is not what it should be, or asks for more than to be read; one line says which file and why."""
 
 
-def read_torch(path: Path) -> Any:
-    """What torch.save wrote: dicts, lists, numbers, strings and tensors; an `argparse.Namespace` is a dict.
+def read_checkpoint(path: Path) -> Any:
+    """What torch.save or safetensors wrote; its content says which, not its name.
 
-    Tensors lie in the file, which is mapped into memory; they are copies where the file is older than
-    PyTorch 1.6. Changing them does not change the file.
+    torch.save writes dicts, lists, numbers, strings and tensors; an `argparse.Namespace` is a dict.
+    safetensors writes tensors by name, in one dict. Tensors lie in the file, which is mapped into memory;
+    they are copies where the file is older than PyTorch 1.6. Changing them does not change the file.
 
     Raises:
         RefusedFile: There is no such file, it is damaged, or it asks for anything but data.
     """
     with refusing(path):
-        file = map_file(path, "a PyTorch checkpoint", ZIP_MAGIC, LEGACY_MAGIC)
+        file = map_file(path)
+        if is_safetensors(file):
+            return read_safetensors(path, file)
+        _check_begin(file, "a PyTorch checkpoint or safetensors file", ZIP_MAGIC, LEGACY_MAGIC)
         return read_torch_file(file, Budget(len(file)))
 
 
@@ -81,10 +86,11 @@ def read_pickle(
         file = map_file(path, "a pickle", _PICKLE_MAGIC)
         budget = Budget(len(file))
         tape = Tape(memoryview(file), budget)
-        return Unpickler(tape, tensor_stand_ins(budget) | dict(stand_ins), encoding=encoding).load()
+        known = tensor_stand_ins(budget) | array_stand_ins(budget.allocate) | dict(stand_ins)
+        return Unpickler(tape, known, encoding=encoding).load()
 
 
-def map_file(path: Path, kind: str, *magic: bytes) -> mmap.mmap:
+def map_file(path: Path, kind: str = "", *magic: bytes) -> mmap.mmap:
     """A file in memory; changes of that memory do not reach the file.
 
     Args:
@@ -102,11 +108,19 @@ def map_file(path: Path, kind: str, *magic: bytes) -> mmap.mmap:
             raise Refusal("is empty")
         with path.open("rb") as opened:
             file = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-        head = file[:32]
-        if magic and not head.startswith(magic):
-            known = [name for begin, name in _KNOWN.items() if head.lstrip().startswith(begin)]
-            raise Refusal(f"is not {kind}, but {(known or [f'begins with {head[:8]!r}'])[0]}")
+        if magic:
+            _check_begin(file, kind, *magic)
         return file
+
+
+def _check_begin(file: mmap.mmap, kind: str, *magic: bytes) -> None:
+    head = file[:32]
+    if head.startswith(magic):
+        return
+    known = [name for begin, name in _KNOWN.items() if head.lstrip().startswith(begin)]
+    if is_safetensors(file):
+        known = ["a safetensors file"]
+    raise Refusal(f"is not {kind}, but {(known or [f'begins with {head[:8]!r}'])[0]}")
 
 
 @contextmanager

@@ -9,8 +9,12 @@ from torch import Tensor
 
 from faceloom.store.untrusted import Refusal
 
-# The only kind of encoder that reads its styles off maps of several sizes.
+# What upstream calls the kind of encoder that reads its styles off maps of several sizes.
 ENCODER_TYPE = "GradualStyleEncoder"
+# Of ReStyle's encoders: the picture, and the face that the last step made of it.
+_RESTYLE_CHANNELS = 6
+# The first convolution, of ReStyle's encoders on ResNet too.
+_FIRST = ("input_layer.0.weight", "conv1.weight")
 
 
 def encoder_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -28,6 +32,11 @@ def encoder_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
             raise Refusal(f"has encoder.{name} in the shape {shape}, which cannot be")
         return int(shape[axis])
 
+    if any(list(state[name].shape[1:2]) == [_RESTYLE_CHANNELS] for name in _FIRST if name in state):
+        raise Refusal(
+            "is a ReStyle encoder, which sees its own last face beside the picture, again and again; only"
+            " encoders of pSp and e4e can be served"
+        )
     # Where the width changes, the way around a block has weights too.
     wider = _numbers(state, r"body\.(\d{1,2})\.shortcut_layer\.0\.weight")
     if len(wider) != 3:

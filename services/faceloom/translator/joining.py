@@ -88,7 +88,8 @@ def _write(folder: Path, models: Sequence[Model]) -> list[str]:
         offset = part[_MEAN].float() - weights.get(_MEAN, part[_MEAN]).float()
         if offset.any():
             for task, encoder in model.network["encoders"].items():
-                shift_codes(part, f"{task}.", offset.expand(encoder["n_styles"], -1))
+                offsets = offset.expand(encoder["n_styles"], -1)
+                shift_codes(part, f"{task}.", offsets, encoder.get("deltas", False))
             notes.append(
                 f"The codes of {_reference(model)} are offsets from another mean latent; the difference was"
                 " added to the biases of its style heads."

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from faceloom.store.imported import Answers, Imported, check_state
-from faceloom.store.state_dict import weights
 from faceloom.translator.identity import IRSE50
 from faceloom.translator.lpips import UNUSED, Lpips
 from faceloom.translator.weight_files import read_weights
@@ -26,7 +25,7 @@ def _read(
     state = read_weights(path, unused)
     with torch.device("meta"):
         check_state(network(), state, path)
-    return Imported({}, {}, weights(state), licence, (note,))
+    return Imported({}, {}, state, licence, (note,))
 
 
 def _alexnet() -> nn.Module:

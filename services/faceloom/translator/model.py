@@ -6,6 +6,7 @@ A model folder stores it flat: `decoder.*` with the decoder's `latent_avg`, and 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from faceloom.generator.network import with_mean
@@ -110,14 +111,20 @@ def state_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def shift_codes(tensors: dict[str, Tensor], encoder: str, offsets: Tensor) -> None:
+def shift_codes(
+    tensors: dict[str, Tensor], encoder: str, offsets: Tensor, deltas: bool = False
+) -> None:
     """Adds something to all codes of an encoder, through the biases of its style heads.
 
     Args:
         tensors: Of which those of the style heads are replaced.
         encoder: What the names of the encoder's tensors begin with.
         offsets: What is added, [n_styles, style_dim].
+        deltas: Of the encoder, see `GradualStyleEncoder`.
     """
+    if deltas:
+        # What the first head says is in all styles.
+        offsets = torch.cat([offsets[:1], offsets[1:] - offsets[:1]])
     for index, offset in enumerate(offsets):
         name = f"{encoder}styles.{index}.linear.bias"
         tensors[name] = tensors[name].float() + offset

@@ -92,6 +92,9 @@ class GradualStyleEncoder(nn.Module):
         side: Of the input, a power of two from 32.
         blocks: Residual blocks in each of the four units.
         widths: Channels of the four units.
+        deltas: Whether all heads but the first say how their style differs from the first one, as in e4e (Tov
+            et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021), which has the
+            same tensors.
     """
 
     def __init__(
@@ -102,11 +105,13 @@ class GradualStyleEncoder(nn.Module):
         side: int = 256,
         blocks: Sequence[int] = (3, 4, 14, 3),
         widths: Sequence[int] = (64, 128, 256, 512),
+        deltas: bool = False,
     ) -> None:
         super().__init__()
         if side < 32 or side & (side - 1):
             raise ValueError(f"side is {side}; a power of two from 32 is needed")
         self.side = side
+        self.deltas = deltas
         self.input_layer = nn.Sequential(
             nn.Conv2d(input_nc, widths[0], 3, 1, 1, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -140,13 +145,16 @@ class GradualStyleEncoder(nn.Module):
         fine, middle, coarse = maps
         middle = _upsample_add(coarse, self.latlayer1(middle))
         fine = _upsample_add(middle, self.latlayer2(fine))
-        return torch.stack(
+        styles = torch.stack(
             [
                 head(coarse if i < COARSE else middle if i < MIDDLE else fine)
                 for i, head in enumerate(self.styles)
             ],
             1,
         )
+        if self.deltas:
+            return torch.cat([styles[:, :1], styles[:, :1] + styles[:, 1:]], 1)
+        return styles
 
 
 def _upsample_add(coarse: Tensor, fine: Tensor) -> Tensor:

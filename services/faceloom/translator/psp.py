@@ -1,5 +1,6 @@
-"""Checkpoints of eladrich/pixel2style2pixel: one encoder, its decoder by rosinality's names, and how it was
-trained. Tasks, sizes, depths and widths are read from the tensors; what the file says of them must agree."""
+"""Checkpoints of eladrich/pixel2style2pixel and omertov/encoder4editing: one encoder, its decoder by
+rosinality's names, and how it was trained. Tasks, sizes, depths and widths are read from the tensors; what
+the file says of them must agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +21,19 @@ from faceloom.generator.published import (
 )
 from faceloom.runtime.errors import UsageError
 from faceloom.segmentation.labels import CELEBA_TO_BISENET
-from faceloom.store.imported import BISENET, Answers, Imported, check_finite, check_state
+from faceloom.store.imported import (
+    BISENET,
+    E4E,
+    PSP,
+    Answers,
+    Imported,
+    check_finite,
+    check_state,
+)
 from faceloom.store.model import open_model
-from faceloom.store.state_dict import state_dict, weights
+from faceloom.store.state_dict import state_dict
 from faceloom.store.torch_model import load_weights
-from faceloom.store.untrusted import Refusal, read_torch, refusing
+from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 from faceloom.translator.encoder_shape import encoder_arguments
 from faceloom.translator.export import fine_layers
 from faceloom.translator.model import CHANNELS, DECODER, FACE, SEGMENTATION, SKETCH, shift_codes
@@ -32,6 +41,7 @@ from faceloom.translator.network import GradualStyleEncoder
 from faceloom.translator.psp_options import (
     check_options,
     dataset_notes,
+    encoder_kind,
     label_order,
     read_options,
 )
@@ -40,11 +50,16 @@ from faceloom.translator.psp_options import (
 _PSI = 1.0
 # What the names of the encoder's tensors begin with; those of the decoder do as in the store.
 _ENCODER = "encoder."
+_MEAN = "latent_avg"
 
 _LICENCE_NOTE = (
     "The file does not say under which licence it is. pixel2style2pixel's own weights come from NVIDIA's"
     " StyleGAN2, FFHQ and CelebAMask-HQ, which are all for non-commercial use."
 )
+_KIND_NOTES = {
+    PSP: "Its encoder is of pixel2style2pixel: every style is read on its own.",
+    E4E: "Its encoder is of encoder4editing: styles are read as differences from the first one.",
+}
 _TASK_NOTES = {
     SKETCH: "It translates drawings: one channel, white paper is 1.",
     SEGMENTATION: (
@@ -65,28 +80,34 @@ _SHIFT_NOTE = (
 
 
 def read_psp(path: Path, answers: Answers) -> Imported:
-    """A `.pt` of pixel2style2pixel's trainer, for drawings, layouts or faces.
+    """A checkpoint of pixel2style2pixel's trainer, for drawings, layouts or faces, or of encoder4editing's,
+    for faces; or all its tensors in one flat file.
 
     Raises:
         RefusedFile: The file is no such checkpoint, or its parts do not fit each other.
-        UsageError: It has no decoder and `answers` name none, or both have; or the order of its classes is
-            not known.
+        UsageError: It has no decoder and `answers` name none, or both have; or it is not known whose encoder
+            it is, or the order of its classes.
     """
-    saved = read_torch(path)
+    saved = read_checkpoint(path)
     with refusing(path):
         state = state_dict(saved, ["state_dict"])
+        average = state.pop(_MEAN, saved.get(_MEAN))
         said = read_options(saved)
         encoder = _part(state, _ENCODER)
         arguments = encoder_arguments(encoder)
         task = _task(arguments["input_nc"])
+    kind = encoder_kind(path, task, saved, said, answers)
+    if kind == E4E:
+        arguments["deltas"] = True
     order = label_order(path, task, said, answers)
     decoder = _decoder(path, state, answers)
     with refusing(path):
         check_options(arguments, decoder.network, said)
-        average, added = _latents(path, saved, said, arguments)
+        average, added = _latents(path, average, said, arguments)
         _check_tensors(path, state, arguments, decoder)
-    found, generator = weights(encoder), weights(decoder.weights)
-    notes = [_LICENCE_NOTE, _TASK_NOTES[task], *decoder.notes, *dataset_notes(said)]
+    found, generator = dict(encoder), decoder.weights
+    notes = [_LICENCE_NOTE, _KIND_NOTES[kind], _TASK_NOTES[task], *decoder.notes]
+    notes += dataset_notes(said)
     if order == BISENET:
         _renumber(found)
         notes.append(_BISENET_NOTE)
@@ -96,14 +117,14 @@ def read_psp(path: Path, answers: Answers) -> Imported:
         notes.append(MEAN_NOTE)
     if not torch.equal(added, mean.expand_as(added)):
         # A translator adds the mean to all codes.
-        shift_codes(found, "", added - mean)
+        shift_codes(found, "", added - mean, kind == E4E)
         notes.append(_SHIFT_NOTE)
     return Imported(
         network={"decoder": decoder.network, "encoders": {task: arguments}},
         options={"mixed_layers": fine_layers(arguments["n_styles"]), "psi": _PSI},
         weights={f"{task}.{name}": tensor for name, tensor in found.items()}
         | {f"{DECODER}{name}": tensor for name, tensor in generator.items()}
-        | {f"{DECODER}latent_avg": mean.clone()},
+        | {f"{DECODER}{_MEAN}": mean.clone()},
         notes=tuple(notes),
     )
 
@@ -137,7 +158,7 @@ def _decoder(path: Path, state: Mapping[str, Tensor], answers: Answers) -> _Deco
         raise UsageError(f"--decoder: {answers.decoder} is a model of the {model.service} service")
     given = load_weights(model)
     note = f"Its decoder is the generator {model.name}, version {model.version}: {model.license}."
-    return _Decoder(model.network, given, given.pop("latent_avg"), (note,))
+    return _Decoder(model.network, given, given.pop(_MEAN), (note,))
 
 
 def _task(channels: int) -> str:
@@ -166,11 +187,10 @@ def _check_tensors(
 
 
 def _latents(
-    path: Path, saved: Mapping[Any, Any], said: Mapping[Any, Any], encoder: Mapping[str, Any]
+    path: Path, average: Any, said: Mapping[Any, Any], encoder: Mapping[str, Any]
 ) -> tuple[Tensor | None, Tensor]:
     """The mean latent [style_dim], if the file has one, and what is added to codes [n_styles, style_dim]."""
     styles, dim = encoder["n_styles"], encoder["style_dim"]
-    average = saved.get("latent_avg")
     added = plain(said.get("start_from_latent_avg", average is not None))
     if average is None:
         if added:

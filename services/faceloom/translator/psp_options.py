@@ -1,16 +1,23 @@
-"""What a checkpoint of pixel2style2pixel says of itself: `opts`, the options of its trainer."""
+"""What a checkpoint of pixel2style2pixel or encoder4editing says of itself: `opts`, the options of its
+trainer."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from faceloom.generator.published import plain
 from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import CELEBAMASK_HQ, Answers
+from faceloom.store.imported import CELEBAMASK_HQ, E4E, PSP, Answers
 from faceloom.store.untrusted import Refusal
 from faceloom.translator.encoder_shape import ENCODER_TYPE
-from faceloom.translator.model import SEGMENTATION
+from faceloom.translator.model import FACE, SEGMENTATION
 
+# What upstream's encoders are called here, and all those of ReStyle.
+_KINDS = {ENCODER_TYPE: PSP, "Encoder4Editing": E4E}
+_RESTYLE = re.compile(r"(ResNet)?(Progressive)?BackboneEncoder")
+# Only encoder4editing has a discriminator of latents, and keeps it with what it needs to train on.
+_E4E_PART = "discriminator_state_dict"
 # Upstream's only data with layouts is CelebAMask-HQ.
 _DATASET_ORDERS = {"celebs_seg_to_face": CELEBAMASK_HQ}
 _LONGEST_NAME = 100
@@ -26,11 +33,40 @@ def read_options(saved: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if not isinstance(said, dict):
         raise Refusal("has opts that are no options")
     kind = plain(said.get("encoder_type", ENCODER_TYPE))
-    if kind != ENCODER_TYPE:
-        raise Refusal(f"has an encoder of type {kind}; only {ENCODER_TYPE} can be served")
+    if isinstance(kind, str) and _RESTYLE.fullmatch(kind):
+        raise Refusal(
+            f"is a ReStyle encoder ({kind}); only {' and '.join(_KINDS)} can be served: pSp and e4e"
+        )
+    if kind not in _KINDS:
+        raise Refusal(f"has an encoder of type {kind}; only {' and '.join(_KINDS)} can be served")
     if plain(said.get("learn_in_w", False)):
         raise Refusal("was trained in W (learn_in_w); only encoders into W+ can be served")
     return said
+
+
+def encoder_kind(
+    path: Path, task: str, saved: Mapping[Any, Any], said: Mapping[Any, Any], answers: Answers
+) -> str:
+    """PSP or E4E: their encoders of faces have the same tensors, and make other styles of them.
+
+    Raises:
+        UsageError: Neither the file nor a person says it, or the two contradict each other.
+    """
+    told = _KINDS.get(str(said.get("encoder_type")))
+    if told is None and saved.get(_E4E_PART) is not None:
+        told = E4E
+    if told is None and task != FACE:
+        # encoder4editing takes faces only.
+        told = PSP
+    given = answers.encoder
+    if told is None and given is None:
+        raise UsageError(
+            f"{path} does not say whether its encoder is pixel2style2pixel's or encoder4editing's, which have"
+            f" the same tensors: give --encoder {PSP} or --encoder {E4E}"
+        )
+    if told and given and told != given:
+        raise UsageError(f"{path} has an encoder of {told}, not of {given}; leave --encoder out")
+    return told or given or PSP
 
 
 def check_options(
@@ -50,6 +86,7 @@ def check_options(
             f"has styles of {encoder['style_dim']}, for a decoder of {decoder['style_dim']}"
         )
     facts = {"input_nc": encoder["input_nc"], "output_size": decoder["size"], "n_styles": layers}
+    facts |= {"stylegan_size": decoder["size"]}
     for name, found in facts.items():
         option = plain(said.get(name, found))
         if option != found:

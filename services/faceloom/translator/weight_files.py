@@ -12,7 +12,7 @@ from faceloom.store.imported import check_state
 from faceloom.store.model import file_sha256, open_model
 from faceloom.store.state_dict import state_dict
 from faceloom.store.torch_model import load_weights
-from faceloom.store.untrusted import RefusedFile, read_torch, refusing
+from faceloom.store.untrusted import RefusedFile, read_checkpoint, refusing
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -50,7 +50,7 @@ def read_weights(path: Path, unused: str = "") -> dict[str, Tensor]:
     if path.is_dir():
         state = load_weights(open_model(path))
     else:
-        saved = read_torch(path)
+        saved = read_checkpoint(path)
         with refusing(path):
             state = state_dict(saved)
     return {
