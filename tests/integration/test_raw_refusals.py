@@ -147,7 +147,7 @@ SHAPES = "z and w are [N, dim], w+ is [N, layers, dim]"
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a text": (lambda path: path.write_text("0.1 0.2\n"), NO_NPY),
     "nothing": (lambda path: path.write_bytes(b""), NO_NPY),
-    "an archive": (archive, NO_NPY),
+    "an archive": (archive, "has no array w, which NVlabs' projector writes"),
     "a part": (cut, NO_NPY),
     "objects": (npy(np.array([{}], object)), NO_NPY),
     "a claim of terabytes": (header(HUGE), NO_NPY),

@@ -1,5 +1,6 @@
 """The commands that docs/published-models.md prints are ones that there are."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from faceloom.cli.main import app
+from faceloom.cli.models import import_checkpoint
 from faceloom.store.importing import formats
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -46,9 +48,8 @@ def test_a_printed_command_parses(line: str) -> None:
 def test_every_format_is_printed() -> None:
     imports = [parsed(line) for line in COMMANDS if line.startswith("faceloom models import")]
 
-    # Of timm's two variants one is enough.
     assert {(each["kind"], each["form"]) for each in imports} == {
-        (kind, form) for kind in KINDS for form in formats(kind) if form != "timm-mixnet_s"
+        (kind, form) for kind in KINDS for form in formats(kind)
     }
 
 
@@ -57,3 +58,13 @@ def test_what_is_misspelt_does_not_parse() -> None:
         parsed("faceloom models import file.pt --kind generator --form nvlabs --name x")
     with pytest.raises(Exception, match="Missing parameter: name"):
         parsed("faceloom models import file.pt --kind generator --format nvlabs")
+
+
+def test_help_and_the_table_of_layouts_name_every_format() -> None:
+    told = str(import_checkpoint.__doc__)
+    table = (DOCS / "published-models.md").read_text().split("## Layouts")[1].split("## ")[0]
+    for kind in KINDS:
+        assert f"[bold]{kind}[/bold]" in told
+        for form in formats(kind):
+            assert re.search(rf"[ (]{re.escape(form)}[ ,.]", re.sub(r"\s+", " ", told)), form
+            assert f"`{form}`" in table, form

@@ -56,8 +56,9 @@ def generate(
     latents: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.npy",
-            help="Latents in place of seeds: z or w, one row each, or w+, layers of rows each.",
+            metavar="FILE",
+            help="Latents in place of seeds, a .npy file: z or w, one row each, or w+, layers of rows each;"
+            " or projected_w.npz, which NVlabs' projector writes.",
         ),
     ] = None,
     space: Annotated[Space | None, typer.Option(help="What rows of --latents are; z.")] = None,
@@ -137,7 +138,8 @@ def _latent_name(place: int) -> str:
 
 
 def read_latents(file: Path, space: Space | None) -> list[pb.Latent]:
-    """The latents of a .npy file, float32 or float64: z or w [N, dim], or w+ [N, layers, dim].
+    """The latents of a .npy file, float32 or float64: z or w [N, dim], or w+ [N, layers, dim]; or the w+ of
+    NVlabs' `projected_w.npz`.
 
     Args:
         file: The file. Nothing in it is executed.
@@ -149,9 +151,15 @@ def read_latents(file: Path, space: Space | None) -> list[pb.Latent]:
     # Not at the top: seeds do without.
     import numpy as np
 
+    from faceloom.generator.projection import is_archive, read_projection
+
     try:
         # Mapped: a header may claim more numbers than there is memory for.
-        array = np.lib.format.open_memmap(file, mode="r")
+        array = (
+            read_projection(file) if is_archive(file) else np.lib.format.open_memmap(file, mode="r")
+        )
+    except UsageError:
+        raise
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     except Exception:
