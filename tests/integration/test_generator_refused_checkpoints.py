@@ -105,10 +105,32 @@ def test_rosinality(net: StyleGAN2, tmp_path: Path, damage: Damage, reason: str)
     refused("rosinality", tmp_path / "network.pt", reason)
 
 
+def only(content: dict[str, Any]) -> Damage:
+    """Nothing but this is in the file."""
+
+    def damage(found: dict[str, Any]) -> None:
+        found.clear()
+        found.update(content)
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (drop("g_ema"), "has no g_ema"),
+        (only({"g_optim": {}}), "has no g_ema, no g and no input.input"),
+        (
+            only({"d": {"convs.0.0.weight": torch.zeros(1)}}),
+            "has no g_ema, no g and no input.input",
+        ),
+        (
+            only({"module.synthesis.b4.const": torch.zeros(1)}),
+            "holds a generator by NVIDIA's names, without its options; import the .pkl",
+        ),
+        (
+            only({"state_dict": {"decoder.input.input": torch.zeros(1)}}),
+            "is a checkpoint of a translator; import it with --kind translator",
+        ),
         (put("g_ema", [1, 2]), "holds no state dict"),
         (put("latent_avg", torch.zeros(9)), "latent_avg is [9], not [8]"),
         (put("latent_avg", torch.eye(8)), "has another latent_avg for every layer"),
