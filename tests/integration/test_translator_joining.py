@@ -76,7 +76,7 @@ def test_every_encoder_does_what_it_did(change: Callable[[PSp], PSp], tmp_path: 
         assert_near(translator.decoder.synthesis(w_plus)[0], plain.face_of(net, w_plus[0]))
     card = (model.folder / "README.md").read_text()
     assert ("The codes of face/1 are offsets from another mean" in card) == (
-        change is with_other_means
+        change in (with_other_means, for_editing)
     )
 
 
