@@ -1,6 +1,9 @@
 .DEFAULT_GOAL := help
 VENV := .venv
-PYTHON := $(VENV)/bin/python
+VENV_PYTHON := $(VENV)/bin/python
+# What .venv is made with: the first of these that is here, or PYTHON=...
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14; do \
+	  $$python -c 'import ensurepip' 2>/dev/null && echo $$python && break; done)
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -18,17 +21,18 @@ help: ## Show the targets
 setup: $(STAMP) ## Create .venv with the pinned packages
 
 $(STAMP): requirements.lock pyproject.toml
-	python3.11 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@test -n "$(PYTHON)" || { echo "install one of Python 3.11 to 3.14 with its venv, or give PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 lock: $(STAMP) ## Pin what is installed now
 	(echo "# Every package of a checkout, pinned. Written by: make lock"; \
-	 $(PYTHON) -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/') > requirements.lock
+	 $(VENV_PYTHON) -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/') > requirements.lock
 
 protos: $(STAMP) ## Generate the Python stubs from protos/
-	$(PYTHON) protos/generate.py
+	$(VENV_PYTHON) protos/generate.py
 
 fmt: $(STAMP) ## Format the code
 	ruff format
@@ -36,7 +40,7 @@ fmt: $(STAMP) ## Format the code
 
 lint: $(STAMP) ## Check protos, stubs, style, imports and types
 	buf lint
-	$(PYTHON) protos/generate.py --check
+	$(VENV_PYTHON) protos/generate.py --check
 	ruff format --check
 	ruff check
 	lint-imports
@@ -55,7 +59,7 @@ demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write
 	faceloom demo --out out/demo
 
 bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
-	$(PYTHON) -m tests.bench
+	$(VENV_PYTHON) -m tests.bench
 
 images: $(IMAGES:%=image-%) ## Build the container images; BUILDER="podman build" and BUILD_ARGS="--build-arg ..." if need be
 
@@ -70,10 +74,9 @@ image-%:
 	  --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_ARGS) .
 
 manifests: $(STAMP) ## Render what deploy/ takes from the service.toml files and from the tiny models
-	$(PYTHON) deploy/manifests.py
+	$(VENV_PYTHON) deploy/manifests.py
 
 train-tiny: $(STAMP) ## Make the tiny models again, into out/train; takes many hours
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e ".[train]"
 	$(MAKE) -j2 -f model_store/tiny/recipe.mk WORK=$(CURDIR)/out/train
 
 clean: ## Remove what was made

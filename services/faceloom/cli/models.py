@@ -13,7 +13,7 @@ from faceloom.runtime.wording import counted
 from faceloom.store.card import licence_line
 from faceloom.store.model import BrokenModel, Model, open_model
 from faceloom.store.package import package_profile
-from faceloom.store.profile import model_store, named_model
+from faceloom.store.profile import every_model, model_store, named_model
 
 app = typer.Typer(help="List, verify, package, import and join models.", no_args_is_help=True)
 
@@ -25,16 +25,14 @@ class Encoder(StrEnum):
     E4E = "e4e"
 
 
-def _folders() -> list[Path]:
-    """Of every model in the store: those of profiles, then those that were imported."""
-    store = model_store()
-    if not store.is_dir():
-        raise UsageError(f"there is no model store {store}; FACELOOM_MODEL_STORE says which it is")
-    return [
-        file.parent
-        for pattern in ("*/*/model.json", "models/*/*/*/model.json")
-        for file in sorted(store.glob(pattern))
-    ]
+def _models() -> dict[str, Path]:
+    """The folder of every model by its path in the store."""
+    found = every_model()
+    if not found and not model_store().is_dir():
+        raise UsageError(
+            f"there is no model store {model_store()}; FACELOOM_MODEL_STORE says which it is"
+        )
+    return found
 
 
 @app.command("list")
@@ -43,17 +41,17 @@ def list_models(as_json: AsJson = False) -> None:
 
     Example: [bold]faceloom models list[/bold]
     """
-    models = [open_model(folder) for folder in _folders()]
+    models = {path: open_model(folder) for path, folder in _models().items()}
     rows = [
         {
-            "path": model.folder.relative_to(model_store()).as_posix(),
+            "path": path,
             "service": model.service,
             "name": model.name,
             "version": model.version,
             "digest": model.weights.sha256,
             "license": model.license,
         }
-        for model in models
+        for path, model in models.items()
     ]
     text = "\n".join(
         f"{row['path']:<30}{row['service']:<14}{row['name']} v{row['version']:<4}"
@@ -70,7 +68,7 @@ def verify(as_json: AsJson = False) -> None:
     Example: [bold]faceloom models verify[/bold]
     """
     faults = []
-    folders = _folders()
+    folders = _models().values()
     for folder in folders:
         try:
             open_model(folder)

@@ -14,7 +14,7 @@ from faceloom.store.model import Model, open_model
 from faceloom.store.new_profile import create_profile
 from faceloom.store.profile import (
     model_folders,
-    model_store,
+    path_in_store,
     profile_services,
     profiles,
     read_profile,
@@ -95,7 +95,7 @@ def _description(
             "version": model.version,
             "license": model.license,
             "restriction": consequence(model.license),
-            "path": model.folder.relative_to(model_store()).as_posix(),
+            "path": path_in_store(model.folder),
         }
         for service, versions in models.items()
         for model in versions

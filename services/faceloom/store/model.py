@@ -115,7 +115,7 @@ def open_model(folder: Path) -> Model:
 
 
 def replace_model(new: Path, folder: Path) -> None:
-    """Puts a copy of the model folder `new` where `folder` is, with all that belongs to it.
+    """Puts a copy of the model folder `new` in the place of `folder`, with all that belongs to it.
 
     Services that run keep the model they have loaded.
 
@@ -130,9 +130,10 @@ def replace_model(new: Path, folder: Path) -> None:
     for left_behind in (coming, going):
         shutil.rmtree(left_behind, ignore_errors=True)
     shutil.copytree(new, coming)
-    folder.rename(going)
+    if folder.exists():
+        folder.rename(going)
     coming.rename(folder)
-    shutil.rmtree(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def file_sha256(path: Path) -> str:

@@ -14,6 +14,8 @@ from faceloom.store.profile import (
     Profile,
     model_store,
     named_model,
+    path_in_store,
+    stored,
 )
 from faceloom.store.servable import check_servable, check_together
 
@@ -44,8 +46,8 @@ def create_profile(
             f"a profile cannot be called {name!r}: use up to 100 letters, digits, dots, dashes and"
             f" underscores, and not {IMPORTED!r}"
         )
-    if folder.exists():
-        raise UsageError(f"{folder} is there already; choose another name")
+    if stored(name).exists():
+        raise UsageError(f"{stored(name)} is there already; choose another name")
     models = {
         service: [open_model(named_model(service, reference)) for reference in given]
         for service, given in references.items()
@@ -62,9 +64,8 @@ def create_profile(
 
 
 def _profile(models: Mapping[str, Sequence[Model]], permission: str | None) -> Profile:
-    store = model_store()
     paths = {
-        service: [model.folder.relative_to(store).as_posix() for model in versions]
+        service: [path_in_store(model.folder) for model in versions]
         for service, versions in models.items()
     }
     return Profile(models=paths, permission=permission)

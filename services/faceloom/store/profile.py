@@ -1,8 +1,12 @@
-"""Which models the store has, and which of them a profile serves. The store is `$FACELOOM_MODEL_STORE`:
+"""Which models the store has, and which of them a profile serves:
 
     <profile>/<service>/               a profile with models of its own, one per service, as `tiny`
     <profile>/profile.json             a profile that names models of the store, one or more per service
     models/<kind>/<name>/<version>/    what was imported
+
+The store is `$FACELOOM_MODEL_STORE`, else the checkout's folder `model_store`. An installed package is not
+written to: there the store is a folder of the person's own, and behind it lies `tiny`, which came with the
+package; what is not in the one is looked for in the other.
 
 A profile serves what it has models for: a service without one is not packaged and not started.
 """
@@ -23,6 +27,7 @@ IMPORTED: Final = "models"
 PROFILE_FILE: Final = "profile.json"
 
 _CHECKOUT = Path(__file__).parents[3] / "model_store"
+_PACKAGED = Path(__file__).parents[1] / "model_store"
 _HINT = "FACELOOM_MODEL_STORE names the folder that holds profiles"
 
 
@@ -42,18 +47,53 @@ class Profile(BaseModel):
 
 
 def model_store() -> Path:
-    """The model store's folder: the environment's choice, else the checkout's."""
-    return Path(os.environ.get("FACELOOM_MODEL_STORE", _CHECKOUT))
+    """The folder that imports, profiles and trained models are put into; it need not exist."""
+    return _stores()[0]
+
+
+def _stores() -> list[Path]:
+    """Where models are looked for, in this order."""
+    if chosen := os.environ.get("FACELOOM_MODEL_STORE"):
+        return [Path(chosen)]
+    if _CHECKOUT.is_dir():
+        return [_CHECKOUT]
+    # https://specifications.freedesktop.org/basedir-spec: a relative path there counts for nothing.
+    data = os.environ.get("XDG_DATA_HOME", "")
+    home = Path(data if os.path.isabs(data) else os.path.expanduser("~/.local/share"))
+    return [home / "faceloom" / "model_store", _PACKAGED]
+
+
+def stored(path: str) -> Path:
+    """A folder of the store by its path in it; where it would be, if it is not there."""
+    places = [store / path for store in _stores()]
+    return next((place for place in places if place.exists()), places[0])
+
+
+def path_in_store(folder: Path) -> str:
+    """The other way round."""
+    [path] = [folder.relative_to(store) for store in _stores() if folder.is_relative_to(store)]
+    return path.as_posix()
+
+
+def every_model() -> dict[str, Path]:
+    """The folder of every model by its path in the store: those of profiles, then what was imported."""
+    paths = {
+        path_in_store(file.parent)
+        for store in _stores()
+        for pattern in ("*/*/model.json", f"{IMPORTED}/*/*/*/model.json")
+        for file in store.glob(pattern)
+    }
+    return {path: stored(path) for path in sorted(paths, key=lambda path: (path.count("/"), path))}
 
 
 def profiles() -> list[str]:
     """The names of the store's profiles."""
-    folders = model_store().iterdir() if model_store().is_dir() else ()
+    names = {folder.name for store in _stores() if store.is_dir() for folder in store.iterdir()}
     return sorted(
-        folder.name
-        for folder in folders
-        if SAFE_NAME.fullmatch(folder.name)
-        and ((folder / PROFILE_FILE).is_file() or _own_models(folder.name))
+        name
+        for name in names
+        if SAFE_NAME.fullmatch(name)
+        and ((stored(name) / PROFILE_FILE).is_file() or _own_models(name))
     )
 
 
@@ -64,7 +104,7 @@ def read_profile(name: str) -> Profile:
         UsageError: The store has no such profile.
         FaceloomError: Its `profile.json` cannot be understood.
     """
-    file = model_store() / name / PROFILE_FILE
+    file = stored(name) / PROFILE_FILE
     if not file.is_file():
         own = _own_models(name)
         if not own:
@@ -95,17 +135,17 @@ def model_folders(profile: str, service: str) -> list[Path]:
         UsageError: The store has no such profile, the profile no such model, or the store no longer what
             the profile names.
     """
-    store = model_store()
     named = read_profile(profile).models.get(service)
     if named is None:
-        raise UsageError(f"{store / profile} holds no {service} model; {_HINT}")
-    for model in named:
-        if not (store / model).is_dir():
+        raise UsageError(f"{stored(profile)} holds no {service} model; {_HINT}")
+    folders = [stored(model) for model in named]
+    for model, folder in zip(named, folders, strict=True):
+        if not folder.is_dir():
             raise UsageError(
-                f"profile {profile} serves {model}, which is not in {store} any more; put it back, or"
-                " create another profile"
+                f"profile {profile} serves {model}, which is not in {model_store()} any more; put it"
+                " back, or create another profile"
             )
-    return [store / model for model in named]
+    return folders
 
 
 def model_folder(profile: str, service: str) -> Path:
@@ -147,8 +187,8 @@ def _own_models(profile: str) -> dict[str, list[str]]:
     """The model folders that are inside a profile's own, by service."""
     if profile == IMPORTED:
         return {}
-    folder = model_store() / profile
-    return {name: [f"{profile}/{name}"] for name in services() if (folder / name).is_dir()}
+    own = {name: f"{profile}/{name}" for name in services()}
+    return {name: [path] for name, path in own.items() if stored(path).is_dir()}
 
 
 def _imported_versions(kind: str) -> dict[str, list[str]]:
