@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from faceloom.cli.build import BuildDisplay, build_in_service
+from faceloom.cli.build_display import BuildDisplay
+from faceloom.cli.build_service import build_in_service
 from faceloom.pipeline.run import Options as BuildOptions
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.store.model import open_model

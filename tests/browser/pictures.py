@@ -11,7 +11,8 @@ from playwright.async_api import async_playwright
 from tests.monitoring.rules import ROOT
 from tests.studio.process import running_studio
 
-from faceloom.cli.build import BuildDisplay, build_in_service
+from faceloom.cli.build_display import BuildDisplay
+from faceloom.cli.build_service import build_in_service
 from faceloom.pipeline.run import Options
 from faceloom.pipeline.spec import BuildSpec
 from faceloom.stack import Stack, free_port_offset

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from faceloom.cli.build import BuildDisplay, build_in_service
+from faceloom.cli.build_display import BuildDisplay
+from faceloom.cli.build_service import build_in_service
 from faceloom.client import Faceloom
 from faceloom.pipeline.options import Options
 from faceloom.pipeline.spec import BuildSpec

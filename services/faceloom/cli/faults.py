@@ -7,6 +7,9 @@ from pathlib import Path
 
 from faceloom.runtime.logs import JsonFormatter
 
+# The exit code of what Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
+
 
 def line_of(error: Exception) -> str:
     """The line. Whatever it leaves out goes to the process's log, or to a file of its own."""

@@ -13,12 +13,9 @@ from typer.main import get_command, get_group
 
 from faceloom import __version__
 from faceloom.cli import json_output
-from faceloom.cli.faults import line_of
+from faceloom.cli.faults import INTERRUPTED, line_of
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.extras import how_to_install
-
-# The exit code of a command that Ctrl-C ended, as shells have it.
-INTERRUPTED = 130
 
 # Which module of this package holds a command.
 _MODULES = {

@@ -14,7 +14,7 @@ from faceloom.cli.json_output import print_object
 from faceloom.client import Faceloom
 from faceloom.pipeline.client import PipelineClient
 from faceloom.runtime.errors import ServiceError, UsageError
-from faceloom.runtime.retrying import Retrying
+from faceloom.runtime.retrying import WAIT_SECONDS, Retrying
 from faceloom.runtime.tracing import start_tracing
 
 
@@ -109,6 +109,12 @@ def connect_pipeline(wait: float | None = None) -> PipelineClient:
     """A client of the running pipeline service; `wait` as in `connect_services`."""
     retrying = Retrying(_wait_or(wait), _Waiting().tell)
     return PipelineClient(port_offset=_port_offset.get(), retrying=retrying)
+
+
+def wait_seconds() -> float:
+    """How long a service that answered before may stay away."""
+    given = _wait.get()
+    return WAIT_SECONDS if given is None else given
 
 
 def _wait_or(default: float | None) -> float | None:

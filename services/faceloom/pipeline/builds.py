@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
@@ -40,6 +41,11 @@ _STATES = {
 }
 
 
+def build_id(request_id: str) -> str:
+    """The id of the build that a request makes."""
+    return hashlib.sha256(request_id.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Order:
     """What a caller asked for. Two calls with one request_id must be equal in all of it.
@@ -63,7 +69,7 @@ class Order:
     @property
     def build_id(self) -> str:
         """Follows from the request_id, so one request cannot make two builds."""
-        return hashlib.sha256(self.request_id.encode()).hexdigest()[:16]
+        return build_id(self.request_id)
 
 
 @dataclass(frozen=True)
@@ -132,13 +138,14 @@ class Record:
 
 @dataclass
 class Build:
-    """A build that the service knows, and where it stands."""
+    """A build that the service knows, where it stands, and by which requests it is watched."""
 
     record: Record
     progress: Progress
     dataset_digest: str = ""
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: Counter[str] = field(default_factory=Counter)
 
     @property
     def id(self) -> str:

@@ -9,7 +9,12 @@ from google.protobuf.message import Message
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
 from faceloom.runtime.channel import LastingChannel
-from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
+from faceloom.runtime.request_id import (
+    REQUEST_ID,
+    carrying_request_id,
+    current_request_id,
+    new_request_id,
+)
 from faceloom.runtime.retrying import Retrying
 from faceloom.runtime.targets import targets_at
 from faceloom.runtime.tracing import calling
@@ -72,18 +77,29 @@ class PipelineClient:
         Raises:
             ServiceError: The service is gone; the build goes on when it is back.
         """
+        metadata = [(REQUEST_ID, current_request_id() or new_request_id())]
         with self._channel.for_one_call() as channel:
             stub: Any = pipeline_pb2_grpc.PipelineServiceStub(channel)
-            async for answer in stub.WatchBuild(pb.WatchBuildRequest(id=build_id)):
+            request = pb.WatchBuildRequest(id=build_id)
+            async for answer in stub.WatchBuild(request, metadata=metadata):
                 yield answer.build
 
-    async def cancel(self, build_id: str) -> None:
+    async def cancel(self, build_id: str, unless_watched: bool = False) -> pb.Build:
         """Asks a build to stop.
+
+        Args:
+            build_id: Which.
+            unless_watched: Let it go on if anybody watches it but this request.
+
+        Returns:
+            The build as it stands.
 
         Raises:
             ServiceError: There is no such build.
         """
-        await self._call("CancelBuild", pb.CancelBuildRequest(id=build_id))
+        request = pb.CancelBuildRequest(id=build_id, unless_watched=unless_watched)
+        answer = await self._call("CancelBuild", request)
+        return cast(pb.Build, answer.build)
 
     async def _call(self, method: str, request: Message) -> Any:
         return await self._retrying.call("pipeline", lambda: self._send(method, request))

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from faceloom.runtime.errors import (
     Unavailable,
     UsageError,
 )
+from faceloom.runtime.request_id import current_request_id
 
 log = logging.getLogger(__name__)
 
@@ -129,18 +131,25 @@ class Builds:
             Unavailable: The service is stopping; the next one goes on with the build.
         """
         build = self.get(build_id)
-        while True:
-            if build.record.end is None:
-                self._check_running()
-            changed = build.changed
-            yield build
-            if build.record.end is not None and changed is build.changed:
-                return
-            await changed.wait()
+        request_id = current_request_id()
+        build.watchers[request_id] += 1
+        try:
+            while True:
+                if build.record.end is None:
+                    self._check_running()
+                changed = build.changed
+                yield build
+                if build.record.end is not None and changed is build.changed:
+                    return
+                await changed.wait()
+        finally:
+            build.watchers -= Counter([request_id])
 
-    async def cancel(self, build_id: str) -> Build:
-        """Stops a build; one that has ended stays as it is."""
+    async def cancel(self, build_id: str, unless_watched: bool = False) -> Build:
+        """Stops a build, unless it has ended, or others watch it and it is to go on for them."""
         build = self.get(build_id)
+        if unless_watched and build.watchers.keys() - {current_request_id()}:
+            return build
         if build.record.end is None and build.task is not None:
             # Once only: the second would interrupt what the first began.
             if not build.record.cancelled:

@@ -76,7 +76,8 @@ class PipelineServicer(pipeline_pb2_grpc.PipelineServiceServicer):
         self, request: pb.CancelBuildRequest, context: Any
     ) -> pb.CancelBuildResponse:
         """Stops a build."""
-        return pb.CancelBuildResponse(build=to_proto(await self._builds.cancel(request.id)))
+        build = await self._builds.cancel(request.id, request.unless_watched)
+        return pb.CancelBuildResponse(build=to_proto(build))
 
     async def DeleteBuild(  # noqa: N802
         self, request: pb.DeleteBuildRequest, context: Any
@@ -173,6 +174,7 @@ def to_proto(build: Build) -> pb.Build:
         create_time=_time(record.create_time_ns),
         end_time=_time(end.time_ns) if end else None,
         notes=progress.notes,
+        watchers=build.watchers.total(),
     )
 
 

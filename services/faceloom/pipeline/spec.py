@@ -44,6 +44,10 @@ class BuildSpec:
         # The wire carries 32-bit floats: 0.7 arrives as 0.699999988, and is the same recipe.
         object.__setattr__(self, "truncation_psi", abs(round(float(self.truncation_psi), 6)))
 
+    def __str__(self) -> str:
+        what = "accepted faces" if self.candidates is None else "candidates"
+        return f"{self.target} {what} with seed {self.seed} and psi {self.truncation_psi:g}"
+
     @property
     def target(self) -> int:
         """The number asked for, of candidates or of accepted faces."""

@@ -18,10 +18,15 @@ def current_request_id() -> str:
     return _current.get()
 
 
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return uuid.uuid4().hex
+
+
 @contextmanager
 def carrying_request_id() -> Iterator[str]:
     """What is done inside is one request, with the id it has already or a new one."""
-    token = _current.set(_current.get() or uuid.uuid4().hex)
+    token = _current.set(_current.get() or new_request_id())
     try:
         yield _current.get()
     finally:
@@ -33,4 +38,4 @@ def take_request_id(metadata: Mapping[str, str | bytes]) -> None:
     could be an id."""
     given = metadata.get(REQUEST_ID, "")
     good = isinstance(given, str) and _GOOD.fullmatch(given)
-    _current.set(str(given) if good else uuid.uuid4().hex)
+    _current.set(str(given) if good else new_request_id())

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#faceloom/pipeline/v1/pipeline.proto\x12\x14\x66\x61\x63\x65loom.pipeline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\tBuildSpec\x12\x14\n\ncandidates\x18\x01 \x01(\x04H\x00\x12\x12\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04H\x00\x12\x0c\n\x04seed\x18\x03 \x01(\r\x12\x1b\n\x0etruncation_psi\x18\x04 \x01(\x02H\x01\x88\x01\x01\x42\x06\n\x04sizeB\x11\n\x0f_truncation_psi\"\xbd\x02\n\rBuildProgress\x12\x0f\n\x07planned\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04\x12\x10\n\x08rejected\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x04\x12\x11\n\tprocessed\x18\x05 \x01(\x04\x12\x18\n\x10shards_committed\x18\x06 \x01(\r\x12\x0e\n\x06shards\x18\x07 \x01(\r\x12\x19\n\x11images_per_second\x18\x08 \x01(\x01\x12\x0c\n\x04kept\x18\t \x01(\x04\x12L\n\rstage_seconds\x18\n \x03(\x0b\x32\x35.faceloom.pipeline.v1.BuildProgress.StageSecondsEntry\x1a\x33\n\x11StageSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xe6\x02\n\x05\x42uild\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.faceloom.pipeline.v1.BuildSpec\x12\x0e\n\x06output\x18\x03 \x01(\t\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .faceloom.pipeline.v1.BuildState\x12\x35\n\x08progress\x18\x05 \x01(\x0b\x32#.faceloom.pipeline.v1.BuildProgress\x12\x15\n\rrecipe_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05notes\x18\x0b \x03(\t\"\x9b\x01\n\x12\x43reateBuildRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.faceloom.pipeline.v1.BuildSpec\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x0e\n\x06shards\x18\x04 \x01(\r\x12\x0c\n\x04jobs\x18\x05 \x01(\r\x12\x14\n\x0cretry_failed\x18\x06 \x01(\x08\"A\n\x13\x43reateBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\"\x1d\n\x0fGetBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\">\n\x10GetBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\":\n\x11ListBuildsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x12ListBuildsResponse\x12+\n\x06\x62uilds\x18\x01 \x03(\x0b\x32\x1b.faceloom.pipeline.v1.Build\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x11WatchBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x12WatchBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\" \n\x12\x43\x61ncelBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\"A\n\x13\x43\x61ncelBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\"6\n\x12\x44\x65leteBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65lete_files\x18\x02 \x01(\x08\"\x15\n\x13\x44\x65leteBuildResponse*\xc5\x01\n\nBuildState\x12\x1b\n\x17\x42UILD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UILD_STATE_PENDING\x10\x01\x12\x17\n\x13\x42UILD_STATE_RUNNING\x10\x02\x12\x1a\n\x16\x42UILD_STATE_FINALIZING\x10\x03\x12\x19\n\x15\x42UILD_STATE_SUCCEEDED\x10\x04\x12\x16\n\x12\x42UILD_STATE_FAILED\x10\x05\x12\x19\n\x15\x42UILD_STATE_CANCELLED\x10\x06\x32\xdc\x04\n\x0fPipelineService\x12\x62\n\x0b\x43reateBuild\x12(.faceloom.pipeline.v1.CreateBuildRequest\x1a).faceloom.pipeline.v1.CreateBuildResponse\x12Y\n\x08GetBuild\x12%.faceloom.pipeline.v1.GetBuildRequest\x1a&.faceloom.pipeline.v1.GetBuildResponse\x12_\n\nListBuilds\x12\'.faceloom.pipeline.v1.ListBuildsRequest\x1a(.faceloom.pipeline.v1.ListBuildsResponse\x12\x61\n\nWatchBuild\x12\'.faceloom.pipeline.v1.WatchBuildRequest\x1a(.faceloom.pipeline.v1.WatchBuildResponse0\x01\x12\x62\n\x0b\x43\x61ncelBuild\x12(.faceloom.pipeline.v1.CancelBuildRequest\x1a).faceloom.pipeline.v1.CancelBuildResponse\x12\x62\n\x0b\x44\x65leteBuild\x12(.faceloom.pipeline.v1.DeleteBuildRequest\x1a).faceloom.pipeline.v1.DeleteBuildResponseB!Z\x1f\x66\x61\x63\x65loom/pipeline/v1;pipelinev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#faceloom/pipeline/v1/pipeline.proto\x12\x14\x66\x61\x63\x65loom.pipeline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\tBuildSpec\x12\x14\n\ncandidates\x18\x01 \x01(\x04H\x00\x12\x12\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04H\x00\x12\x0c\n\x04seed\x18\x03 \x01(\r\x12\x1b\n\x0etruncation_psi\x18\x04 \x01(\x02H\x01\x88\x01\x01\x42\x06\n\x04sizeB\x11\n\x0f_truncation_psi\"\xbd\x02\n\rBuildProgress\x12\x0f\n\x07planned\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04\x12\x10\n\x08rejected\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x04\x12\x11\n\tprocessed\x18\x05 \x01(\x04\x12\x18\n\x10shards_committed\x18\x06 \x01(\r\x12\x0e\n\x06shards\x18\x07 \x01(\r\x12\x19\n\x11images_per_second\x18\x08 \x01(\x01\x12\x0c\n\x04kept\x18\t \x01(\x04\x12L\n\rstage_seconds\x18\n \x03(\x0b\x32\x35.faceloom.pipeline.v1.BuildProgress.StageSecondsEntry\x1a\x33\n\x11StageSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xf8\x02\n\x05\x42uild\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.faceloom.pipeline.v1.BuildSpec\x12\x0e\n\x06output\x18\x03 \x01(\t\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .faceloom.pipeline.v1.BuildState\x12\x35\n\x08progress\x18\x05 \x01(\x0b\x32#.faceloom.pipeline.v1.BuildProgress\x12\x15\n\rrecipe_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05notes\x18\x0b \x03(\t\x12\x10\n\x08watchers\x18\x0c \x01(\r\"\x9b\x01\n\x12\x43reateBuildRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.faceloom.pipeline.v1.BuildSpec\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x0e\n\x06shards\x18\x04 \x01(\r\x12\x0c\n\x04jobs\x18\x05 \x01(\r\x12\x14\n\x0cretry_failed\x18\x06 \x01(\x08\"A\n\x13\x43reateBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\"\x1d\n\x0fGetBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\">\n\x10GetBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\":\n\x11ListBuildsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x12ListBuildsResponse\x12+\n\x06\x62uilds\x18\x01 \x03(\x0b\x32\x1b.faceloom.pipeline.v1.Build\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x11WatchBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x12WatchBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\"8\n\x12\x43\x61ncelBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0eunless_watched\x18\x02 \x01(\x08\"A\n\x13\x43\x61ncelBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.faceloom.pipeline.v1.Build\"6\n\x12\x44\x65leteBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65lete_files\x18\x02 \x01(\x08\"\x15\n\x13\x44\x65leteBuildResponse*\xc5\x01\n\nBuildState\x12\x1b\n\x17\x42UILD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UILD_STATE_PENDING\x10\x01\x12\x17\n\x13\x42UILD_STATE_RUNNING\x10\x02\x12\x1a\n\x16\x42UILD_STATE_FINALIZING\x10\x03\x12\x19\n\x15\x42UILD_STATE_SUCCEEDED\x10\x04\x12\x16\n\x12\x42UILD_STATE_FAILED\x10\x05\x12\x19\n\x15\x42UILD_STATE_CANCELLED\x10\x06\x32\xdc\x04\n\x0fPipelineService\x12\x62\n\x0b\x43reateBuild\x12(.faceloom.pipeline.v1.CreateBuildRequest\x1a).faceloom.pipeline.v1.CreateBuildResponse\x12Y\n\x08GetBuild\x12%.faceloom.pipeline.v1.GetBuildRequest\x1a&.faceloom.pipeline.v1.GetBuildResponse\x12_\n\nListBuilds\x12\'.faceloom.pipeline.v1.ListBuildsRequest\x1a(.faceloom.pipeline.v1.ListBuildsResponse\x12\x61\n\nWatchBuild\x12\'.faceloom.pipeline.v1.WatchBuildRequest\x1a(.faceloom.pipeline.v1.WatchBuildResponse0\x01\x12\x62\n\x0b\x43\x61ncelBuild\x12(.faceloom.pipeline.v1.CancelBuildRequest\x1a).faceloom.pipeline.v1.CancelBuildResponse\x12\x62\n\x0b\x44\x65leteBuild\x12(.faceloom.pipeline.v1.DeleteBuildRequest\x1a).faceloom.pipeline.v1.DeleteBuildResponseB!Z\x1f\x66\x61\x63\x65loom/pipeline/v1;pipelinev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\037faceloom/pipeline/v1;pipelinev1'
   _globals['_BUILDPROGRESS_STAGESECONDSENTRY']._loaded_options = None
   _globals['_BUILDPROGRESS_STAGESECONDSENTRY']._serialized_options = b'8\001'
-  _globals['_BUILDSTATE']._serialized_start=1652
-  _globals['_BUILDSTATE']._serialized_end=1849
+  _globals['_BUILDSTATE']._serialized_start=1694
+  _globals['_BUILDSTATE']._serialized_end=1891
   _globals['_BUILDSPEC']._serialized_start=94
   _globals['_BUILDSPEC']._serialized_end=217
   _globals['_BUILDPROGRESS']._serialized_start=220
@@ -44,31 +44,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUILDPROGRESS_STAGESECONDSENTRY']._serialized_start=486
   _globals['_BUILDPROGRESS_STAGESECONDSENTRY']._serialized_end=537
   _globals['_BUILD']._serialized_start=540
-  _globals['_BUILD']._serialized_end=898
-  _globals['_CREATEBUILDREQUEST']._serialized_start=901
-  _globals['_CREATEBUILDREQUEST']._serialized_end=1056
-  _globals['_CREATEBUILDRESPONSE']._serialized_start=1058
-  _globals['_CREATEBUILDRESPONSE']._serialized_end=1123
-  _globals['_GETBUILDREQUEST']._serialized_start=1125
-  _globals['_GETBUILDREQUEST']._serialized_end=1154
-  _globals['_GETBUILDRESPONSE']._serialized_start=1156
-  _globals['_GETBUILDRESPONSE']._serialized_end=1218
-  _globals['_LISTBUILDSREQUEST']._serialized_start=1220
-  _globals['_LISTBUILDSREQUEST']._serialized_end=1278
-  _globals['_LISTBUILDSRESPONSE']._serialized_start=1280
-  _globals['_LISTBUILDSRESPONSE']._serialized_end=1370
-  _globals['_WATCHBUILDREQUEST']._serialized_start=1372
-  _globals['_WATCHBUILDREQUEST']._serialized_end=1403
-  _globals['_WATCHBUILDRESPONSE']._serialized_start=1405
-  _globals['_WATCHBUILDRESPONSE']._serialized_end=1469
-  _globals['_CANCELBUILDREQUEST']._serialized_start=1471
-  _globals['_CANCELBUILDREQUEST']._serialized_end=1503
-  _globals['_CANCELBUILDRESPONSE']._serialized_start=1505
-  _globals['_CANCELBUILDRESPONSE']._serialized_end=1570
-  _globals['_DELETEBUILDREQUEST']._serialized_start=1572
-  _globals['_DELETEBUILDREQUEST']._serialized_end=1626
-  _globals['_DELETEBUILDRESPONSE']._serialized_start=1628
-  _globals['_DELETEBUILDRESPONSE']._serialized_end=1649
-  _globals['_PIPELINESERVICE']._serialized_start=1852
-  _globals['_PIPELINESERVICE']._serialized_end=2456
+  _globals['_BUILD']._serialized_end=916
+  _globals['_CREATEBUILDREQUEST']._serialized_start=919
+  _globals['_CREATEBUILDREQUEST']._serialized_end=1074
+  _globals['_CREATEBUILDRESPONSE']._serialized_start=1076
+  _globals['_CREATEBUILDRESPONSE']._serialized_end=1141
+  _globals['_GETBUILDREQUEST']._serialized_start=1143
+  _globals['_GETBUILDREQUEST']._serialized_end=1172
+  _globals['_GETBUILDRESPONSE']._serialized_start=1174
+  _globals['_GETBUILDRESPONSE']._serialized_end=1236
+  _globals['_LISTBUILDSREQUEST']._serialized_start=1238
+  _globals['_LISTBUILDSREQUEST']._serialized_end=1296
+  _globals['_LISTBUILDSRESPONSE']._serialized_start=1298
+  _globals['_LISTBUILDSRESPONSE']._serialized_end=1388
+  _globals['_WATCHBUILDREQUEST']._serialized_start=1390
+  _globals['_WATCHBUILDREQUEST']._serialized_end=1421
+  _globals['_WATCHBUILDRESPONSE']._serialized_start=1423
+  _globals['_WATCHBUILDRESPONSE']._serialized_end=1487
+  _globals['_CANCELBUILDREQUEST']._serialized_start=1489
+  _globals['_CANCELBUILDREQUEST']._serialized_end=1545
+  _globals['_CANCELBUILDRESPONSE']._serialized_start=1547
+  _globals['_CANCELBUILDRESPONSE']._serialized_end=1612
+  _globals['_DELETEBUILDREQUEST']._serialized_start=1614
+  _globals['_DELETEBUILDREQUEST']._serialized_end=1668
+  _globals['_DELETEBUILDRESPONSE']._serialized_start=1670
+  _globals['_DELETEBUILDRESPONSE']._serialized_end=1691
+  _globals['_PIPELINESERVICE']._serialized_start=1894
+  _globals['_PIPELINESERVICE']._serialized_end=2498
 # @@protoc_insertion_point(module_scope)

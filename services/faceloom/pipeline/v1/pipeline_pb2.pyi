@@ -202,6 +202,7 @@ class Build(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    WATCHERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The build's id."""
     output: _builtins.str
@@ -214,6 +215,8 @@ class Build(_message.Message):
     """sha256 over the dataset's sorted (path, sha256) pairs; set when it has succeeded."""
     error: _builtins.str
     """Why it failed, in one line."""
+    watchers: _builtins.int
+    """How many WatchBuild calls follow it now."""
     @_builtins.property
     def spec(self) -> Global___BuildSpec:
         """What was asked for."""
@@ -248,10 +251,11 @@ class Build(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        watchers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "progress", b"progress", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_digest", b"dataset_digest", "end_time", b"end_time", "error", b"error", "id", b"id", "notes", b"notes", "output", b"output", "progress", b"progress", "recipe_digest", b"recipe_digest", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_digest", b"dataset_digest", "end_time", b"end_time", "error", b"error", "id", b"id", "notes", b"notes", "output", b"output", "progress", b"progress", "recipe_digest", b"recipe_digest", "spec", b"spec", "state", b"state", "watchers", b"watchers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,16 +484,22 @@ class CancelBuildRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    UNLESS_WATCHED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The build's id."""
+    unless_watched: _builtins.bool
+    """Stop it only if nobody watches it, but for WatchBuild calls with the x-request-id of this call. Else it
+    goes on, and the answer says so.
+    """
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        unless_watched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "unless_watched", b"unless_watched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,115 @@
+"""A build that the pipeline service makes: ordered, followed, and left."""
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
+from faceloom.cli.options import connect_pipeline, wait_seconds
+from faceloom.pipeline.builds import build_id
+from faceloom.pipeline.client import PipelineClient
+from faceloom.pipeline.options import Options
+from faceloom.pipeline.spec import BuildSpec
+from faceloom.pipeline.storage.output import Output
+from faceloom.pipeline.summary import Summary, read_summary
+from faceloom.pipeline.v1 import pipeline_pb2 as pb
+from faceloom.runtime.errors import FaceloomError, Unavailable
+from faceloom.runtime.request_id import carrying_request_id
+from faceloom.runtime.retrying import delay
+from faceloom.runtime.tracing import start_tracing
+
+
+async def build_in_service(
+    spec: BuildSpec, output: Output, options: Options, display: BuildDisplay
+) -> dict[str, Any]:
+    """Asks the pipeline service for the build and follows it.
+
+    Being cancelled (Ctrl-C) cancels the build there, unless another command began it or others watch it.
+
+    Raises:
+        FaceloomError: The build failed or was cancelled.
+    """
+    start_tracing("cli")
+    started = time.monotonic()
+    request = pb.CreateBuildRequest(
+        request_id=uuid.uuid4().hex,
+        spec=spec_message(spec),
+        output=str(output),
+        shards=options.shards or 0,
+        jobs=options.jobs,
+        retry_failed=options.retry_failed,
+    )
+    with carrying_request_id():
+        async with connect_pipeline() as client:
+            made = await client.create(request)
+            try:
+                with display.bar:
+                    last = await _follow(client, made, display)
+            except asyncio.CancelledError:
+                began = made.id == build_id(request.request_id)
+                raise FaceloomError(await _leave(client, made.id, began)) from None
+    if last.state != pb.BUILD_STATE_SUCCEEDED:
+        raise FaceloomError(f"{last.error or 'it was cancelled'}; {AGAIN}")
+    print_notes(last.notes)
+    progress = last.progress
+    summary = _summary_of(last)
+    if isinstance(output, Path) and read_summary(output) != summary:
+        raise FaceloomError(f"the service finished the build, but {output} is not here")
+    return outcome(
+        output, summary, progress.images_per_second, dict(progress.stage_seconds), started
+    )
+
+
+async def _leave(client: PipelineClient, build: str, began: bool) -> str:
+    """Stops a build if it is nobody else's; says what became of it."""
+    if not began:
+        return f"build {build} goes on in the pipeline service: another command began it"
+    left = await client.cancel(build, unless_watched=True)
+    if left.state == pb.BUILD_STATE_CANCELLED:
+        return f"cancelled; {AGAIN}"
+    if left.HasField("end_time"):
+        return f"build {build} had ended before it could be cancelled"
+    return f"build {build} goes on in the pipeline service: others watch it"
+
+
+def _summary_of(build: pb.Build) -> Summary:
+    counts = build.progress
+    return Summary(
+        counts.planned,
+        counts.accepted,
+        counts.rejected,
+        counts.failed,
+        build.recipe_digest,
+        build.dataset_digest,
+    )
+
+
+def spec_message(spec: BuildSpec) -> pb.BuildSpec:
+    """The spec as the pipeline service takes it."""
+    message = pb.BuildSpec(seed=spec.seed, truncation_psi=spec.truncation_psi)
+    if spec.candidates is not None:
+        message.candidates = spec.candidates
+    else:
+        message.accepted = spec.target
+    return message
+
+
+async def _follow(client: PipelineClient, made: pb.Build, display: BuildDisplay) -> pb.Build:
+    """Watches until the end. A service that is restarted takes the build up, and so does this."""
+    last = made
+    lost, tries = 0.0, 0
+    while True:
+        try:
+            async for last in client.watch(made.id):
+                lost, tries = 0.0, 0
+                now = last.progress
+                display.show(now.processed, now.kept, now.images_per_second)
+            return last
+        except Unavailable as error:
+            lost = lost or time.monotonic()
+            tries += 1
+            if time.monotonic() - lost > wait_seconds():
+                raise
+            await asyncio.sleep(delay(tries, error.retry_after))
