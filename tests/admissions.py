@@ -15,7 +15,7 @@ Admit: TypeAlias = Callable[..., Admission]
 
 
 def submit(
-    admission: Admission, request: bytes, timeout: float = 30, refusals: int = 0
+    admission: Admission, request: bytes, timeout: float | None = 30, refusals: int = 0
 ) -> asyncio.Task[bytes]:
     call = engine_pb2.EngineCall(method="Generate", request=request)
     return asyncio.create_task(admission.submit(call, timeout, refusals))

@@ -10,7 +10,7 @@ import numpy as np
 
 from faceloom.common.v1 import engine_pb2, image_pb2, model_pb2
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.batch import WARM_UP
+from faceloom.runtime.batch import WARM_UP, Waits, everybody_waits
 from faceloom.runtime.errors import InvalidArgument, ServiceError
 from faceloom.runtime.handler import Floats, Handler, Work
 from faceloom.runtime.service import Service
@@ -112,7 +112,9 @@ class FakeEngine:
         """Lets everything through from now on."""
         self._gate.set()
 
-    async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
+    async def predict(
+        self, batch: engine_pb2.EngineBatch, waits: Waits = everybody_waits
+    ) -> engine_pb2.EngineBatchResult:
         if [call.method for call in batch.calls] == [WARM_UP]:
             self.warm_ups += 1
             info = model_pb2.ModelInfo(name="fake", version="1").SerializeToString()

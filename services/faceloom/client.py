@@ -30,7 +30,7 @@ class Caller(Protocol):
             service: Short name, for example `generator`.
             method: RPC name, for example `Generate`.
             request: The serialized request message.
-            timeout: Seconds after which the answer is of no use.
+            timeout: Seconds after which a service gives up. Models in this process take their time.
 
         Raises:
             ServiceError: The call failed; the type says how.

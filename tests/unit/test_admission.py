@@ -1,15 +1,18 @@
 """The queue: who goes when, with whom, and who is told no."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.admissions import Admit, queued, submit
-from tests.fakes import FakeEngine, fake_service, until
+from tests.fakes import EchoHandler, FakeEngine, fake_service, until
 
+from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime import admission as runtime_admission
 from faceloom.runtime.admission import Admission
+from faceloom.runtime.engine import InProcessEngine
 from faceloom.runtime.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -222,6 +225,39 @@ async def test_a_call_that_comes_too_late_is_told_so(admit: Admit, timeout: floa
 
     with pytest.raises(DeadlineExceeded):
         await submit(admission, b"a", timeout=timeout)
+
+
+async def test_a_call_that_is_cancelled_while_it_is_computed_stops_after_a_chunk(
+    admit: Admit,
+) -> None:
+    begun, going_on = threading.Event(), threading.Event()
+    handler = EchoHandler(fake_service())
+
+    def hold() -> None:
+        begun.set()
+        going_on.wait(30)
+
+    handler.before_chunk = hold
+    admission = admit(InProcessEngine(handler))
+    request = pb.GenerateRequest(seeds=range(64)).SerializeToString()
+    given_up = submit(admission, request)
+    await asyncio.to_thread(begun.wait, 30)
+
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    going_on.set()
+    # The engine has one thread: what it answers next shows that it is done with the other.
+    await submit(admission, pb.GenerateRequest(seeds=[99]).SerializeToString())
+
+    assert [samples for _, samples in handler.chunks] == [[0, 1, 2, 3], [99] * 4]
+
+
+async def test_a_call_may_have_no_deadline(admit: Admit) -> None:
+    engine = FakeEngine()
+
+    assert await submit(admit(engine), b"patient", timeout=None) == b"echo:patient"
+
+    assert not engine.calls[0].HasField("deadline")
 
 
 async def test_abandoned_calls_make_room_in_a_full_queue(

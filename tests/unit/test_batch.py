@@ -163,6 +163,17 @@ def test_a_call_that_expires_on_the_way_is_computed_no_further(
     assert [samples for _, samples in handler.chunks] == [[0, 1, 2, 3], [4, 5, 6, 7], [99] * 4]
 
 
+def test_a_call_that_is_given_up_on_the_way_is_computed_no_further(handler: EchoHandler) -> None:
+    batch = engine_pb2.EngineBatch(calls=[call(*range(12)), call(99)])
+
+    result = run_batch(handler, batch, lambda index: index != 0 or len(handler.chunks) < 2)
+
+    error, answer = map(_outcome, result.results)
+    assert isinstance(error, ServiceError)
+    assert answer == ["99@0.0"]
+    assert [samples for _, samples in handler.chunks] == [[0, 1, 2, 3], [4, 5, 6, 7], [99] * 4]
+
+
 def test_a_call_without_a_deadline_never_expires(handler: EchoHandler) -> None:
     assert run(handler, call(1)) == [["1@0.0"]]
 

@@ -15,9 +15,8 @@ from faceloom.generator.convention import Vector, to_pixels, z_of
 from faceloom.generator.network import Noise, with_mean
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.runtime.handler import MAX_ANSWER_BYTES, Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, encode
-from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
 
@@ -134,7 +133,7 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
         return net.synthesis(w_plus, self._noise(recipe, samples)), w_plus
 
     def _check_size(self, field: str, count: int) -> None:
-        most = (MAX_MESSAGE_BYTES - 2**20) // (3 * self._network.size**2)
+        most = MAX_ANSWER_BYTES // (3 * self._network.size**2)
         if count > most:
             raise InvalidArgument(
                 f"{count} faces of {self._network.size} pixels do not fit into one message;"

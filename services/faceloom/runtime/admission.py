@@ -77,12 +77,14 @@ class Admission:
         self._closed = False
         self._slots = [asyncio.create_task(self._feed()) for _ in range(engine.slots)]
 
-    async def submit(self, call: engine_pb2.EngineCall, timeout: float, refusals: int = 0) -> bytes:
+    async def submit(
+        self, call: engine_pb2.EngineCall, timeout: float | None, refusals: int = 0
+    ) -> bytes:
         """Waits for the answer to one call.
 
         Args:
             call: What to compute. Its deadline is set here.
-            timeout: Seconds until nobody wants the answer.
+            timeout: Seconds until nobody wants the answer; None if it is wanted however late.
             refusals: How often a full queue has refused it before.
 
         Raises:
@@ -97,7 +99,8 @@ class Admission:
                 f"{len(self._queue)} calls are waiting for the {self._service.name} engine",
                 retry_after=self._wait_estimate(),
             )
-        call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
+        if timeout is not None:
+            call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
         call.traceparent = current_parent()
         answer = asyncio.get_running_loop().create_future()
         waiting = _Waiting(call, answer, begin_inside("queue"))
@@ -188,7 +191,8 @@ class Admission:
     async def _answer(self, batch: list[_Waiting]) -> None:
         started = time.monotonic()
         result = await self._engine.predict(
-            engine_pb2.EngineBatch(calls=[waiting.call for waiting in batch])
+            engine_pb2.EngineBatch(calls=[waiting.call for waiting in batch]),
+            lambda index: not batch[index].abandoned,
         )
         self._metrics.engine_busy.inc(result.seconds)
         self._batch_seconds += 0.2 * (time.monotonic() - started - self._batch_seconds)

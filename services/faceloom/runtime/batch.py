@@ -11,9 +11,9 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -32,6 +32,8 @@ from faceloom.runtime.tracing import record_batch
 
 log = logging.getLogger(__name__)
 
+Waits: TypeAlias = Callable[[int], bool]
+
 # Not an RPC: a front sends it to see that the engine computes, and to learn which model it holds.
 WARM_UP = "WarmUp"
 
@@ -46,8 +48,21 @@ class _Call:
     outputs: list[Any]
 
 
-def run_batch(handler: AnyHandler, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
-    """Answers every call of a batch. Never raises for what is in it."""
+def everybody_waits(index: int) -> bool:
+    """For engines that do not know who has given up."""
+    return True
+
+
+def run_batch(
+    handler: AnyHandler, batch: engine_pb2.EngineBatch, waits: Waits = everybody_waits
+) -> engine_pb2.EngineBatchResult:
+    """Answers every call of a batch. Never raises for what is in it.
+
+    Args:
+        handler: Computes.
+        batch: The calls. One whose deadline passes stops at the end of a chunk.
+        waits: Whether anybody still waits for the call of that index; one that is given up stops likewise.
+    """
     started, times = time.perf_counter(), [time.time_ns()]
     results: list[engine_pb2.EngineResult | None] = [None] * len(batch.calls)
     ready: dict[int, _Call] = {}
@@ -61,7 +76,7 @@ def run_batch(handler: AnyHandler, batch: engine_pb2.EngineBatch) -> engine_pb2.
             results[index] = _failure(error, proto)
 
     times.append(time.time_ns())
-    for index, failed in _predict(handler, ready).items():
+    for index, failed in _predict(handler, ready, waits).items():
         results[index] = _failure(failed, batch.calls[index])
 
     times.append(time.time_ns())
@@ -116,7 +131,7 @@ def _encode(handler: AnyHandler, call: _Call) -> engine_pb2.EngineResult:
     return engine_pb2.EngineResult(response=encoded)
 
 
-def _predict(handler: AnyHandler, calls: dict[int, _Call]) -> dict[int, Exception]:
+def _predict(handler: AnyHandler, calls: dict[int, _Call], waits: Waits) -> dict[int, Exception]:
     """Fills in the outputs of all calls; answers with the errors of those that failed."""
     groups: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
     for index, call in calls.items():
@@ -126,7 +141,7 @@ def _predict(handler: AnyHandler, calls: dict[int, _Call]) -> dict[int, Exceptio
     errors: dict[int, Exception] = {}
     size = handler.compute_batch
     for key, places in groups.items():
-        while places := _alive(places, calls, errors):
+        while places := _alive(places, calls, errors, waits):
             chunk, places = places[:size], places[size:]
             try:
                 _predict_chunk(handler, key, chunk, calls)
@@ -136,12 +151,17 @@ def _predict(handler: AnyHandler, calls: dict[int, _Call]) -> dict[int, Exceptio
 
 
 def _alive(
-    places: list[tuple[int, int]], calls: dict[int, _Call], errors: dict[int, Exception]
+    places: list[tuple[int, int]],
+    calls: dict[int, _Call],
+    errors: dict[int, Exception],
+    waits: Waits,
 ) -> list[tuple[int, int]]:
     """The places still worth computing: not of failed calls, and not of calls nobody waits for."""
     for index in {index for index, _ in places} - errors.keys():
         if _expired(calls[index].proto):
             errors[index] = DeadlineExceeded("the deadline passed before the work was done")
+        elif not waits(index):
+            errors[index] = DeadlineExceeded("nobody waits for the answer any more")
     return [place for place in places if place[0] not in errors]
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, model_pb2
-from faceloom.runtime.batch import WARM_UP, run_batch
+from faceloom.runtime.batch import WARM_UP, Waits, everybody_waits, run_batch
 from faceloom.runtime.errors import from_status
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import Service
@@ -30,8 +30,14 @@ class Engine(Protocol):
     slots: int
     """How many it takes at a time: one per worker, and for a remote engine one to go on with."""
 
-    async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
+    async def predict(
+        self, batch: engine_pb2.EngineBatch, waits: Waits = everybody_waits
+    ) -> engine_pb2.EngineBatchResult:
         """Answers every call of the batch.
+
+        Args:
+            batch: The calls, with their deadlines.
+            waits: Whether anybody still waits for the call of that index; may be asked from another thread.
 
         Raises:
             ServiceError: The batch as a whole was not computed.
@@ -70,9 +76,11 @@ class InProcessEngine:
         """Loads the models in those folders, the default one first."""
         return cls(load_models(service, models, device))
 
-    async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
+    async def predict(
+        self, batch: engine_pb2.EngineBatch, waits: Waits = everybody_waits
+    ) -> engine_pb2.EngineBatchResult:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, run_batch, self._handler, batch)
+        return await loop.run_in_executor(self._thread, run_batch, self._handler, batch, waits)
 
     async def check(self) -> frozenset[int]:
         """A thread of this process is always there."""

@@ -14,12 +14,15 @@ from google.protobuf.message import Message
 
 from faceloom.common.v1 import model_pb2
 from faceloom.runtime.errors import TOO_MANY_ITEMS, FailedPrecondition, InvalidArgument
-from faceloom.runtime.service import Service
+from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
 
 # Fronts come here for the names of things and run without numpy.
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+# Of an answer's pictures; the rest of the message is for latents and what is said of the model.
+MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 2**20
 
 Req = TypeVar("Req", bound=Message)
 S = TypeVar("S")
@@ -115,6 +118,24 @@ class Handler(ABC, Generic[Req, S, Out]):
             raise InvalidArgument(
                 f"{field} has {count} items; give 1 to {self.service.max_items}",
                 reason=TOO_MANY_ITEMS if count else None,
+                field=field,
+            )
+
+    def check_answer(self, field: str, size: int) -> None:
+        """Refuses, before it is computed, what would not fit into one message.
+
+        Args:
+            field: The request's field that there are fewer of in a smaller call.
+            size: Bytes of the answer's pictures, which are not compressed.
+
+        Raises:
+            InvalidArgument: Names the field and the limit.
+        """
+        if size > MAX_ANSWER_BYTES:
+            raise InvalidArgument(
+                f"the answer to all {field} is {size} bytes, over the limit of {MAX_ANSWER_BYTES};"
+                f" send fewer {field} or ask for a compressed output_format",
+                reason=TOO_MANY_ITEMS,
                 field=field,
             )
 

@@ -46,10 +46,11 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
     def decode(self, request: pb.SegmentRequest) -> Work[Pixels]:
         self.check_version(request.model_version)
         self.check_count("images", len(request.images))
-        check_output(request.output_format, image_pb2.IMAGE_FORMAT_LABELS8, _OUTPUTS)
-        return Work(
-            [fit_condition(picture) for picture in decode_pictures(request.images, "images")]
-        )
+        output = check_output(request.output_format, image_pb2.IMAGE_FORMAT_LABELS8, _OUTPUTS)
+        pictures = [fit_condition(picture) for picture in decode_pictures(request.images, "images")]
+        if output == image_pb2.IMAGE_FORMAT_LABELS8:
+            self.check_answer("images", sum(picture[..., 0].size for picture in pictures))
+        return Work(pictures)
 
     @torch.inference_mode()
     def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[Pixels]:

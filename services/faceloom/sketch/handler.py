@@ -42,10 +42,12 @@ class SketchHandler(Handler[pb.SketchRequest, Pixels, Pixels]):
     def decode(self, request: pb.SketchRequest) -> Work[Pixels]:
         self.check_version(request.model_version)
         self.check_count("images", len(request.images))
-        check_output(request.output_format, image_pb2.IMAGE_FORMAT_GRAY8, _OUTPUTS)
+        output = check_output(request.output_format, image_pb2.IMAGE_FORMAT_GRAY8, _OUTPUTS)
         if request.style not in pb.SketchStyle.values():
             raise InvalidArgument(f"unknown style {request.style}", field="style")
         pictures = [fit_condition(picture) for picture in decode_pictures(request.images, "images")]
+        if output == image_pb2.IMAGE_FORMAT_GRAY8:
+            self.check_answer("images", sum(picture[..., 0].size for picture in pictures))
         return Work(pictures, request.style or pb.SKETCH_STYLE_LEARNED)
 
     @torch.inference_mode()

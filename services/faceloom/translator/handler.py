@@ -12,9 +12,8 @@ from torch import Tensor
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.convention import Vector, to_pixels
 from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.runtime.handler import MAX_ANSWER_BYTES, Floats, Handler, Work
 from faceloom.runtime.images import Pixels, check_output, encode
-from faceloom.runtime.service import MAX_MESSAGE_BYTES
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import processor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, load_translator, mix
@@ -166,7 +165,7 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
                 reason=TOO_MANY_ITEMS,
                 field="variants",
             )
-        fitting = (MAX_MESSAGE_BYTES - 2**20) // (3 * self._network.decoder.size**2)
+        fitting = MAX_ANSWER_BYTES // (3 * self._network.decoder.size**2)
         if output == image_pb2.IMAGE_FORMAT_RGB8 and variants > fitting:
             raise InvalidArgument(
                 f"{variants} raw faces of {self._network.decoder.size} pixels do not fit into one"

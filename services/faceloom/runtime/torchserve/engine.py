@@ -12,6 +12,7 @@ import grpc
 
 from faceloom.common.v1 import engine_pb2
 from faceloom.runtime.admission import WORKER_DIED
+from faceloom.runtime.batch import Waits, everybody_waits
 from faceloom.runtime.errors import (
     FailedPrecondition,
     Internal,
@@ -56,7 +57,11 @@ class TorchServeEngine:
         # One batch per worker, and one more that a worker finds ready when it is done.
         self.workers, self.slots = workers, workers + 1
 
-    async def predict(self, batch: engine_pb2.EngineBatch) -> engine_pb2.EngineBatchResult:
+    async def predict(
+        self, batch: engine_pb2.EngineBatch, waits: Waits = everybody_waits
+    ) -> engine_pb2.EngineBatchResult:
+        """See `Engine`. TorchServe tells its workers nothing of a call that was begun: they know the calls'
+        deadlines, and not who has given up."""
         request = PredictionsRequest(
             model_name=self._model, input={"batch": batch.SerializeToString()}
         )
