@@ -174,7 +174,7 @@ def to_proto(build: Build) -> pb.Build:
         create_time=_time(record.create_time_ns),
         end_time=_time(end.time_ns) if end else None,
         notes=progress.notes,
-        watchers=build.watchers.total(),
+        watchers=0 if end else build.watchers.total(),
     )
 
 

@@ -216,7 +216,7 @@ class Build(_message.Message):
     error: _builtins.str
     """Why it failed, in one line."""
     watchers: _builtins.int
-    """How many WatchBuild calls follow it now."""
+    """How many WatchBuild calls follow it; 0 when it has ended."""
     @_builtins.property
     def spec(self) -> Global___BuildSpec:
         """What was asked for."""
