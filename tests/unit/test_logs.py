@@ -34,6 +34,28 @@ def test_an_event_is_one_line_of_json_with_its_extras() -> None:
     }
 
 
+def test_a_command_says_it_in_a_line() -> None:
+    """What nobody formats, Python prints as the bare message: `refused`, without who and why."""
+    program = (
+        "import logging, sys\n"
+        "sys.argv = ['faceloom', '--version']\n"
+        "from faceloom.cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit: pass\n"
+        "log = logging.getLogger('faceloom.pipeline.stages')\n"
+        "log.warning('a service refused candidates', extra={'service': 'sketch', 'cause': 'no\\nface'})\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError as error: log.error('handler failed', exc_info=error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines() == [
+        "faceloom: a service refused candidates (service: sketch, cause: no face)",
+        "faceloom: handler failed (cause: division by zero)",
+    ]
+
+
 def test_a_stack_is_part_of_the_line() -> None:
     try:
         raise ZeroDivisionError("oh")

@@ -16,6 +16,7 @@ from faceloom.cli import json_output
 from faceloom.cli.faults import INTERRUPTED, line_of
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.extras import how_to_install
+from faceloom.runtime.logs import log_lines
 
 # Which module of this package holds a command.
 _MODULES = {
@@ -137,6 +138,7 @@ def run() -> None:
 
 
 def _run_app() -> None:
+    log_lines()
     try:
         app()
     finally:

@@ -175,7 +175,8 @@ class Stages:
         except Refused as refused:
             error = refused.error
         log.warning(
-            "refused", extra={"service": name, "items": len(candidates), "cause": str(error)}
+            "a service refused candidates",
+            extra={"service": name, "candidates": len(candidates), "cause": str(error)},
         )
         if len(candidates) == 1:
             (guilty,) = candidates

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error: one object per event, no payloads."""
+"""Logs on standard error, without payloads: of services a JSON object per event, of commands a line."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: value for key, value in vars(record).items() if key not in _PLAIN},
+            **_extras(record),
         }
         if request_id := current_request_id():
             said.setdefault("request_id", request_id)
@@ -36,6 +36,27 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             said["stack"] = self.formatException(record.exc_info)
         return json.dumps(said, default=str)
+
+
+class LineFormatter(logging.Formatter):
+    """`faceloom: the message (name: value, ...)`, with whatever was given as `extra`, and without a stack."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extras = _extras(record)
+        if record.exc_info and record.exc_info[1]:
+            extras["cause"] = record.exc_info[1]
+        said = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in extras.items())
+        return f"faceloom: {record.getMessage()}{f' ({said})' if said else ''}".replace("\n", " ")
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _PLAIN}
+
+
+def log_lines() -> None:
+    """Shows warnings and errors of a process that has no other log as lines for people."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter())
 
 
 def log_json(name: str = "") -> None:

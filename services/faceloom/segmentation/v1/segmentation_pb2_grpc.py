@@ -47,8 +47,8 @@ class SegmentationServiceServicer:
     """
 
     def Segment(self, request, context):
-        """Labels every image, in request order. A layout keeps the image's aspect; its long side is brought
-        into the model's range (256 to 512 pixels for "tiny").
+        """Labels every image, in request order. A layout keeps the image's aspect and not its size: its long side has 256 to
+        512 pixels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,8 @@ class SegmentationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SegmentationServiceAsyncStub: ...
     Segment: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.SegmentRequest, _segmentation_pb2.SegmentResponse]
-    """Labels every image, in request order. A layout keeps the image's aspect; its long side is brought
-    into the model's range (256 to 512 pixels for "tiny").
+    """Labels every image, in request order. A layout keeps the image's aspect and not its size: its long side has 256 to
+    512 pixels.
     """
 
 @_typing.type_check_only
@@ -44,8 +44,8 @@ class SegmentationServiceAsyncStub(SegmentationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Segment: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.SegmentRequest, _segmentation_pb2.SegmentResponse]  # type: ignore[assignment]
-    """Labels every image, in request order. A layout keeps the image's aspect; its long side is brought
-    into the model's range (256 to 512 pixels for "tiny").
+    """Labels every image, in request order. A layout keeps the image's aspect and not its size: its long side has 256 to
+    512 pixels.
     """
 
 class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,8 +57,8 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _segmentation_pb2.SegmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_segmentation_pb2.SegmentResponse, _abc.Awaitable[_segmentation_pb2.SegmentResponse]]:
-        """Labels every image, in request order. A layout keeps the image's aspect; its long side is brought
-        into the model's range (256 to 512 pixels for "tiny").
+        """Labels every image, in request order. A layout keeps the image's aspect and not its size: its long side has 256 to
+        512 pixels.
         """
 
 def add_SegmentationServiceServicer_to_server(servicer: SegmentationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,8 +34,8 @@ class SketchServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SketchServiceAsyncStub: ...
     Sketch: _grpc.UnaryUnaryMultiCallable[_sketch_pb2.SketchRequest, _sketch_pb2.SketchResponse]
-    """Draws every image, in request order. The drawing keeps the image's aspect; its long side is brought
-    into the model's range (256 to 512 pixels for "tiny").
+    """Draws every image, in request order. The drawing keeps the image's aspect and not its size: its long side has 256 to
+    512 pixels.
     """
 
 @_typing.type_check_only
@@ -44,8 +44,8 @@ class SketchServiceAsyncStub(SketchServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Sketch: _aio.UnaryUnaryMultiCallable[_sketch_pb2.SketchRequest, _sketch_pb2.SketchResponse]  # type: ignore[assignment]
-    """Draws every image, in request order. The drawing keeps the image's aspect; its long side is brought
-    into the model's range (256 to 512 pixels for "tiny").
+    """Draws every image, in request order. The drawing keeps the image's aspect and not its size: its long side has 256 to
+    512 pixels.
     """
 
 class SketchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,8 +57,8 @@ class SketchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sketch_pb2.SketchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sketch_pb2.SketchResponse, _abc.Awaitable[_sketch_pb2.SketchResponse]]:
-        """Draws every image, in request order. The drawing keeps the image's aspect; its long side is brought
-        into the model's range (256 to 512 pixels for "tiny").
+        """Draws every image, in request order. The drawing keeps the image's aspect and not its size: its long side has 256 to
+        512 pixels.
         """
 
 def add_SketchServiceServicer_to_server(servicer: SketchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
