@@ -18,6 +18,7 @@ from tests.browser.conftest import CANDIDATES, MANY, Studio
 from tests.commands import faceloom
 from tests.stacks import RunningStack
 
+from faceloom.segmentation.labels import colourise
 from faceloom.store.profile import model_store
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(300)]
@@ -268,19 +269,76 @@ def test_a_layout_is_painted_in_classes(studio: Studio, page: Page) -> None:
 def test_a_picture_of_ones_own_is_drawn_on(studio: Studio, page: Page, tmp_path: Path) -> None:
     """A wide one stays whole, on white paper."""
     wide, text = tmp_path / "wide.png", tmp_path / "text.png"
-    Image.new("RGB", (64, 32), (10, 20, 30)).save(wide)
+    Image.fromarray(
+        np.pad(np.zeros((8, 40, 3), np.uint8), ((12,) * 2, (12,) * 2, (0, 0)), constant_values=255)
+    ).save(wide)
     text.write_text("no picture")
     page.goto(f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}")
     translated(page, 6)
-    page.set_input_files("#open", wide)
-    until(page, "document.getElementById('faces').classList.contains('stale')")
+    with page.expect_response("**/api/translate?*"):
+        page.set_input_files("#open", wide)
     opened = board(page)
     assert (opened[:60] == 255).all() and (opened[-60:] == 255).all()
-    assert (opened[70:-70] == (10, 20, 30)).all()
+    assert (opened[115:-115, 60:-60] == 0).all()
 
     page.set_input_files("#open", text)
-    expect(page.locator("#message")).to_have_text("This is no picture.")
+    expect(page.locator("#message")).to_contain_text("this is a text file")
     assert (board(page) == opened).all()
+
+
+def test_a_layout_of_ids_is_opened_and_a_photograph_is_not(
+    studio: Studio, page: Page, tmp_path: Path
+) -> None:
+    ids = np.arange(16, dtype=np.uint8).reshape(4, 4).repeat(64, 0).repeat(64, 1)
+    Image.fromarray(ids).save(tmp_path / "ids.png")
+    Image.fromarray(colourise(ids)).save(tmp_path / "colours.jpg")
+    page.goto(f"{studio.url}/draw?task=segmentation&dataset=faces&id={rows(studio)[0]['id']}")
+    translated(page, 6)
+    with page.expect_response("**/api/translate?*"):
+        page.set_input_files("#open", tmp_path / "ids.png")
+    assert (board(page) == colourise(ids)).all()
+
+    for file, why in (
+        (tmp_path / "colours.jpg", "a JPEG mixes the classes"),
+        (studio.root / "faces" / rows(studio)[0]["file_name"], "is no colour of CelebAMask-HQ's"),
+    ):
+        page.set_input_files("#open", file)
+        expect(page.locator("#message")).to_contain_text(why)
+        assert (board(page) == colourise(ids)).all()
+
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save").click()
+    with Image.open(saving.value.path()) as saved:
+        assert (np.asarray(saved) == ids).all()
+
+
+def test_a_drawing_survives_a_reload(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/draw?dataset=faces&id={rows(studio)[0]['id']}")
+    translated(page, 6)
+    drag(page, (0.2, 0.2), (0.8, 0.2), (0.8, 0.8))
+    translated(page, 6)
+    sketch = board(page)
+    page.get_by_label("a layout").check()
+    translated(page, 6)
+    page.get_by_label("hat").check()
+    drag(page, (0.05, 0.05), (0.95, 0.05))
+    translated(page, 6)
+    layout = board(page)
+
+    page.reload()
+    translated(page, 6)
+    assert page.get_by_label("a layout").is_checked()
+    assert (board(page) == layout).all()
+    page.keyboard.press("Control+z")  # there is nothing to undo yet
+    assert (board(page) == layout).all()
+    page.get_by_label("a sketch").check()
+    translated(page, 6)
+    assert (board(page) == sketch).all()
+
+    page.get_by_role("button", name="Clear").click()
+    page.reload()
+    translated(page, 6)
+    assert (board(page) != sketch).any() and (board(page) != 255).any()
 
 
 def test_a_picture_that_comes_late_covers_no_stroke(studio: Studio, page: Page) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests import samples
 from tests.studio.conftest import Studio
 
 from faceloom.common.v1 import image_pb2
 from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
+from faceloom.segmentation.labels import colourise, encode_png
 from faceloom.translator.v1 import translator_pb2 as pb
 
 
@@ -89,6 +91,82 @@ async def test_what_is_no_drawing(
     answered, found = await translate(studio, pixels, **query)
 
     assert (answered, found["error"][: len(message)]) == (status, message)
+
+
+async def opened(studio: Studio, image: image_pb2.Image, task: str) -> tuple[int, Any]:
+    query = {"task": task, "size": "64"}
+    async with studio.http.post("/api/board", params=query, data=io.BytesIO(image.data)) as found:
+        answer = await found.json()
+    if found.status != 200:
+        return found.status, answer["error"]
+    return found.status, np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8).reshape(64, 64)
+
+
+def areas() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Ids of areas, 32 x 128."""
+    return np.arange(1, 17, dtype=np.uint8).reshape(2, 8).repeat(16, 0).repeat(16, 1)
+
+
+LAYOUTS = {
+    "ids": samples.file(areas()),
+    "colours": samples.file(colourise(areas())),
+    "a palette in another order": samples.file(Image.fromarray(colourise(areas())).quantize(32)),
+    "the studio's own": image_pb2.Image(data=encode_png(areas())),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+async def test_a_layout_is_opened_as_what_it_shows(studio: Studio, name: str) -> None:
+    status, board = await opened(studio, LAYOUTS[name], "segmentation")
+
+    assert status == 200
+    # Half as large, and in the middle.
+    assert (board[24:40] == areas()[::2, ::2]).all()
+    assert not board[:24].any() and not board[40:].any()
+
+
+async def test_a_sketch_is_opened_upright_and_as_the_translator_sees_it(studio: Studio) -> None:
+    drawn = np.full((64, 64), 246, np.uint8)
+    drawn[8:16, 8:60] = 40
+    exif = Image.Exif()
+    exif[0x0112] = 8  # what is stored as the top is the left side
+
+    status, board = await opened(studio, samples.file(np.rot90(drawn, -1), exif=exif), "sketch")
+
+    assert status == 200
+    assert (board[drawn == 246] == 255).all() and (board[drawn == 40] < 60).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "task", "message"),
+    [
+        (samples.file(samples.face(1)), "segmentation", "is no colour of CelebAMask-HQ's"),
+        (samples.file(colourise(areas()), "JPEG"), "segmentation", "a JPEG mixes the classes"),
+        (image_pb2.Image(data=b"a text"), "segmentation", "this is a text file; send PNG"),
+        (image_pb2.Image(data=b"a text"), "sketch", "this is a text file; send PNG"),
+        (samples.png_bomb(30_000), "sketch", "30000x30000 pixels"),
+        (image_pb2.Image(data=bytes(64 * 2**20 + 1)), "sketch", "open a file of 64 MiB at most"),
+    ],
+)
+async def test_what_cannot_be_opened_is_said(
+    studio: Studio, image: image_pb2.Image, task: str, message: str
+) -> None:
+    status, said = await opened(studio, image, task)
+
+    assert status == 400
+    assert message in said
+
+
+async def test_what_is_saved_is_what_services_take(studio: Studio) -> None:
+    ids = areas()[:, :32]
+    for task, pixels in (("segmentation", ids), ("sketch", ids * 10)):
+        async with studio.http.post(
+            "/api/file", params={"task": task, "size": "32"}, data=io.BytesIO(pixels.tobytes())
+        ) as found:
+            file = base64.b64decode((await found.json())["file"])
+        with Image.open(io.BytesIO(file)) as saved:
+            assert saved.mode == {"segmentation": "P", "sketch": "L"}[task]
+            assert (np.asarray(saved) == pixels).all()
 
 
 async def test_classes_have_the_colours_of_layouts(studio: Studio) -> None:

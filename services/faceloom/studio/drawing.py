@@ -1,20 +1,32 @@
-"""`/api/translate`, `/api/classes`: what people draw becomes faces."""
+"""`/api/translate`, `/api/classes`, `/api/board`, `/api/file`: what people draw becomes faces;
+it comes from files and goes to files."""
 
+import asyncio
 import base64
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
+import numpy as np
 from aiohttp import web
+from PIL import Image as PilImage
+from PIL import ImageOps
 from pydantic import BaseModel, Field
 
 from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
+from faceloom.runtime.errors import InvalidArgument, UsageError
+from faceloom.runtime.images import Pixels, decode_grey, encode_file
 from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
+from faceloom.segmentation.labels import encode_png
+from faceloom.segmentation.layouts import read_layout
+from faceloom.translator.paper import on_white_paper
 from faceloom.translator.v1 import translator_pb2 as pb
 
 MAX_SIDE = 1024
+# Of a file that is opened; a photograph of a telephone has less.
+_MAX_FILE: Final = 64 * 2**20
+_PAPER: Final = 255
 
 
 class Task(StrEnum):
@@ -24,9 +36,12 @@ class Task(StrEnum):
     SEGMENTATION = "segmentation"
 
 
-class _Drawing(BaseModel):
+class _Board(BaseModel):
     task: Task
     size: Annotated[int, Field(ge=16, le=MAX_SIDE)]
+
+
+class _Drawing(_Board):
     variants: Annotated[int, Field(ge=1, le=16)] = 1
     style_seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -41,12 +56,16 @@ class Drawing:
 
     def __init__(self, faceloom: Faceloom) -> None:
         self._faceloom = faceloom
+        # Decoding takes memory; see `runtime.image_files`.
+        self._opening = asyncio.Lock()
 
     def routes(self) -> Iterable[web.RouteDef]:
         """What it answers."""
         return (
             web.post("/api/translate", self.translate),
             web.get("/api/classes", self.classes),
+            web.post("/api/board", self.board),
+            web.post("/api/file", self.file),
         )
 
     async def classes(self, request: web.Request) -> web.Response:
@@ -57,17 +76,74 @@ class Drawing:
     async def translate(self, request: web.Request) -> web.Response:
         """Faces of a drawing: a body of size x size bytes, grey values or class ids, rows from the top."""
         drawing = _Drawing.model_validate(dict(request.query))
-        pixels = await request.read()
-        if len(pixels) != drawing.size**2:
-            raise InvalidArgument(
-                f"{len(pixels)} bytes are no drawing of {drawing.size} x {drawing.size}",
-                field="size",
-            )
+        pixels = await _pixels(request, drawing)
         answer = await self._faceloom.translate(_request(drawing, pixels))
         faces = [base64.b64encode(one.image.data).decode() for one in answer.translations]
         return web.json_response(
             {"faces": faces, "model": f"{answer.model.name}/{answer.model.version}"}
         )
+
+    async def board(self, request: web.Request) -> web.Response:
+        """What a file shows, as the translator sees it, whole and in the middle of a square board:
+        size x size bytes, grey values or class ids."""
+        board = _Board.model_validate(dict(request.query))
+        data = await _file(request)
+        async with self._opening:
+            pixels = await asyncio.to_thread(_opened, data, board)
+        return web.json_response({"pixels": base64.b64encode(pixels.tobytes()).decode()})
+
+    async def file(self, request: web.Request) -> web.Response:
+        """A drawing of size x size bytes as a PNG: grey, or a palette whose indices are the class ids."""
+        board = _Board.model_validate(dict(request.query))
+        data = await _pixels(request, board)
+        pixels = np.frombuffer(data, np.uint8).reshape(board.size, board.size)
+        return web.json_response({"file": base64.b64encode(_png(pixels, board.task)).decode()})
+
+
+async def _pixels(request: web.Request, board: _Board) -> bytes:
+    """The body, when it is a drawing of that size."""
+    pixels = await request.read()
+    if len(pixels) != board.size**2:
+        raise InvalidArgument(
+            f"{len(pixels)} bytes are no drawing of {board.size} x {board.size}", field="size"
+        )
+    return pixels
+
+
+async def _file(request: web.Request) -> bytes:
+    """The body, which may be larger than others."""
+    data = bytearray()
+    async for part in request.content.iter_any():
+        data += part
+        if len(data) > _MAX_FILE:
+            raise UsageError(f"open a file of {_MAX_FILE // 2**20} MiB at most")
+    return bytes(data)
+
+
+def _opened(data: bytes, board: _Board) -> Pixels:
+    """A file on a board: [size, size]."""
+    # Any format of files: the bytes say which one it is.
+    image = image_pb2.Image(format=image_pb2.IMAGE_FORMAT_PNG, data=data)
+    if board.task is Task.SEGMENTATION:
+        shown, smoothing, margin = (
+            read_layout(image, "layout").labels,
+            PilImage.Resampling.NEAREST,
+            0,
+        )
+    else:
+        grey = on_white_paper(decode_grey(image, "sketch"))
+        shown, smoothing, margin = grey, PilImage.Resampling.BILINEAR, _PAPER
+    size = (board.size, board.size)
+    return np.asarray(ImageOps.pad(PilImage.fromarray(shown), size, smoothing, color=margin))
+
+
+def _png(pixels: Pixels, task: Task) -> bytes:
+    if task is Task.SKETCH:
+        return encode_file(PilImage.fromarray(pixels), "PNG").data
+    try:
+        return encode_png(pixels)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _request(drawing: _Drawing, pixels: bytes) -> pb.TranslateRequest:

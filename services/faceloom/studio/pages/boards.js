@@ -1,4 +1,4 @@
-// What one draws on. Both boards have the same verbs: stroke, fill, load, clear, pixels, state and restore.
+// What one draws on. Both boards have the same verbs: stroke, fill, clear, pixels, show and isEmpty.
 
 export const SIDE = 256;
 
@@ -19,12 +19,6 @@ export class SketchBoard {
     context.stroke();
   }
 
-  load(image) {
-    this.clear();
-    this.context.imageSmoothingQuality = "high";
-    this.context.drawImage(image, ...centred(image));
-  }
-
   clear() {
     this.context.fillStyle = "#fff";
     this.context.fillRect(0, 0, SIDE, SIDE);
@@ -32,18 +26,21 @@ export class SketchBoard {
 
   /** Grey values, rows from the top. */
   pixels() {
-    const { data } = this.state();
+    const { data } = this.context.getImageData(0, 0, SIDE, SIDE);
     return Uint8Array.from({ length: SIDE * SIDE }, (_, i) =>
       Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]),
     );
   }
 
-  state() {
-    return this.context.getImageData(0, 0, SIDE, SIDE);
+  /** Shows such grey values. */
+  show(pixels) {
+    const picture = this.context.createImageData(SIDE, SIDE);
+    pixels.forEach((grey, i) => picture.data.set([grey, grey, grey, 255], 4 * i));
+    this.context.putImageData(picture, 0, 0);
   }
 
-  restore(state) {
-    this.context.putImageData(state, 0, 0);
+  isEmpty() {
+    return this.pixels().every((grey) => grey === 255);
   }
 }
 
@@ -98,19 +95,6 @@ export class LayoutBoard {
     this.#paint();
   }
 
-  /** A layout in the classes' colours; what has another colour becomes background. */
-  load(image) {
-    const { context } = this;
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, SIDE, SIDE);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(image, ...centred(image));
-    const { data } = context.getImageData(0, 0, SIDE, SIDE);
-    const known = new Map(this.colours.map((colour, id) => [colour.join(), id]));
-    this.ids = this.ids.map((_, i) => known.get(`${data[4 * i]},${data[4 * i + 1]},${data[4 * i + 2]}`) ?? 0);
-    this.#paint();
-  }
-
   clear() {
     this.ids.fill(0);
     this.#paint();
@@ -118,16 +102,17 @@ export class LayoutBoard {
 
   /** Class ids, rows from the top. */
   pixels() {
-    return this.ids;
-  }
-
-  state() {
     return this.ids.slice();
   }
 
-  restore(state) {
-    this.ids = state.slice();
+  /** Shows such ids. */
+  show(pixels) {
+    this.ids = pixels.slice();
     this.#paint();
+  }
+
+  isEmpty() {
+    return this.ids.every((id) => id === 0);
   }
 
   #paint() {
@@ -135,11 +120,4 @@ export class LayoutBoard {
     this.ids.forEach((id, i) => picture.data.set([...this.colours[id], 255], 4 * i));
     this.context.putImageData(picture, 0, 0);
   }
-}
-
-/** Where a picture of any shape goes, whole and in the middle. */
-function centred({ width, height }) {
-  const scale = SIDE / Math.max(width, height);
-  const [w, h] = [width * scale, height * scale];
-  return [(SIDE - w) / 2, (SIDE - h) / 2, w, h];
 }

@@ -24,6 +24,7 @@ const kind = () => (task() === "sketch" ? "sketch" : "layout");
 // --- faces ---
 
 function translateSoon() {
+  keepDrawing();
   clearTimeout(timer);
   at("faces").classList.add("stale");
   timer = setTimeout(() => trying(translate), PAUSE_MS);
@@ -54,14 +55,14 @@ function result(data, number) {
 // --- the drawing ---
 
 function remember() {
-  history.push(board().state());
+  history.push(board().pixels());
   history = history.slice(-50);
 }
 
 function undo() {
   const last = history.pop();
   if (!last) return;
-  board().restore(last);
+  board().show(last);
   translateSoon();
 }
 
@@ -103,18 +104,23 @@ function press(event) {
   canvas.addEventListener("lostpointercapture", end, { once: true });
 }
 
-async function load(source, wanted = () => true) {
+/** Shows a file on the board, as the studio reads it: what the command line takes, and nothing else. */
+async function load(file, wanted = () => true) {
   const asked = task();
-  const image = new Image();
-  image.src = source;
-  try {
-    await image.decode();
-  } catch {
-    throw new Error("This is no picture.");
-  }
+  const { pixels } = await call("POST", "board", { query: { task: asked, size: SIDE }, body: file });
   // It came late: another board is shown by now, or something was drawn that it would cover.
-  if (task() === asked && wanted()) changed(() => board().load(image));
+  if (task() === asked && wanted()) changed(() => board().show(bytesOf(pixels)));
 }
+
+/** A picture of the studio's own, as a file. */
+async function fetched(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error((await response.json()).error);
+  return response.blob();
+}
+
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const textOf = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 
 /** Some face of the newest dataset, if there is one. */
 async function anyFace() {
@@ -129,7 +135,41 @@ async function anyFace() {
 async function startFromAFace() {
   const source = await anyFace();
   if (!source) throw new Error("There is no dataset with faces yet; order one under Builds.");
-  await load(source);
+  await load(await fetched(source));
+}
+
+// --- what a reload does not lose ---
+
+/** Keeps something for this page in this tab; null forgets it. */
+function keep(key, value) {
+  try {
+    if (value === null) sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, JSON.stringify({ address: location.search, value }));
+  } catch {
+    // A browser that keeps nothing still draws.
+  }
+}
+
+function kept(key) {
+  const [visit] = performance.getEntriesByType("navigation");
+  // A link to a face asks for that face, again and again.
+  if (visit?.type === "navigate" && new URLSearchParams(location.search).has("id")) return null;
+  try {
+    const found = JSON.parse(sessionStorage.getItem(key));
+    return found?.address === location.search ? found.value : null;
+  } catch {
+    return null;
+  }
+}
+
+function keepDrawing() {
+  keep("task", task());
+  keep(task(), board().isEmpty() ? null : textOf(board().pixels()));
+}
+
+function keptDrawing() {
+  const text = kept(task());
+  return text && bytesOf(text);
 }
 
 // --- the page ---
@@ -140,13 +180,14 @@ async function turnTo(source) {
   at("classes").hidden = at("filling").hidden = !laidOut;
   at("brush").value = laidOut ? 14 : 4;
   history = [];
-  if (drafts[task()]) {
-    board().restore(drafts[task()]);
+  const draft = drafts[task()] ?? keptDrawing();
+  if (draft) {
+    board().show(draft);
     translateSoon();
   } else {
     board().clear();
     const start = source ?? (await anyFace());
-    if (start) await load(start, () => !history.length);
+    if (start) await load(await fetched(start), () => !history.length);
   }
 }
 
@@ -169,10 +210,11 @@ async function begin() {
   boards.segmentation = new LayoutBoard(canvas, classes);
   showClasses(classes);
   const asked = new URLSearchParams(location.search);
-  if (asked.get("task") === "segmentation") document.querySelector("input[value=segmentation]").checked = true;
+  const chosen = (kept("task") ?? asked.get("task")) === "segmentation" ? "segmentation" : "sketch";
+  document.querySelector(`input[value=${chosen}]`).checked = true;
   let before = task();
   at("task").addEventListener("change", () => {
-    drafts[before] = boards[before].state();
+    drafts[before] = boards[before].pixels();
     before = task();
     trying(() => turnTo());
   });
@@ -186,17 +228,18 @@ at("another").addEventListener("click", () => trying(startFromAFace));
 at("open").addEventListener("change", ({ target }) => {
   const [file] = target.files;
   if (!file) return;
-  const source = URL.createObjectURL(file);
+  trying(() => load(file));
   // The same file may be opened again.
   target.value = "";
-  trying(() => load(source).finally(() => URL.revokeObjectURL(source)));
 });
-at("save").addEventListener("click", () => {
+at("save").addEventListener("click", () => trying(save));
+async function save() {
   const link = document.createElement("a");
-  link.href = canvas.toDataURL("image/png");
   link.download = `${kind()}.png`;
+  const { file } = await call("POST", "file", { query: { task: task(), size: SIDE }, body: board().pixels() });
+  link.href = `data:image/png;base64,${file}`;
   link.click();
-});
+}
 function restyle() {
   at("style").value = crypto.getRandomValues(new Uint32Array(1))[0];
   translateSoon();
