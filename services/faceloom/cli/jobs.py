@@ -186,9 +186,9 @@ def _text(sizing: Sizing, rates: Rates) -> str:
             f"{sizing.shards:,} of {sizing.blocks:,} blocks; one pod each, more if pods die",
         ),
         ("pods at once", f"{sizing.pods_at_once:,}"),
-        ("time", f"{sizing.hours:,.2f} h"),
-        ("of all nodes", f"{sizing.node_hours:,.2f} h"),
-        *([("of all GPUs", f"{sizing.gpu_hours:,.2f} h")] if sizing.gpu_hours else []),
+        ("time", _time(sizing.hours)),
+        ("of all nodes", _time(sizing.node_hours)),
+        *([("of all GPUs", _time(sizing.gpu_hours))] if sizing.gpu_hours else []),
         ("dataset", f"{sizing.dataset_bytes / 1e9:,.2f} GB, {sizing.dataset_files:,} pictures"),
         ("store", f"{sizing.store_requests:,} requests, besides writing pictures to a volume"),
         ("API server", f"{sizing.api_requests:,} requests of the pipeline service"),
@@ -200,6 +200,10 @@ def _text(sizing: Sizing, rates: Rates) -> str:
         ),
     ]
     return "\n".join(f"{name:<24}{value}".rstrip() for name, value in lines)
+
+
+def _time(hours: float) -> str:
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def register(parent: typer.Typer) -> None:
