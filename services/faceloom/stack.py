@@ -79,7 +79,7 @@ class Stack:
     def __init__(self, archives: Path, folder: Path, port_offset: int = 0) -> None:
         if sys.platform != "linux":
             raise UsageError("faceloom up and faceloom demo need Linux")
-        self.folder = folder.resolve()
+        self.folder = folder.absolute()
         self.logs = self.folder / "logs"
         self._archives = archives
         self.services = {
@@ -146,18 +146,24 @@ class Stack:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def _until_ready(self, within: float) -> None:
-        ready = asyncio.gather(*(self._ready(program) for program in self.programs[1:]))
+        ready = {
+            program.name: asyncio.create_task(self._ready(program)) for program in self.programs[1:]
+        }
+        everybody = asyncio.gather(*ready.values())
         trouble = asyncio.create_task(self._trouble())
         try:
-            both: list[asyncio.Future[Any]] = [ready, trouble]
+            both: list[asyncio.Future[Any]] = [everybody, trouble]
             await asyncio.wait(both, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if trouble.done():
                 raise StackError(trouble.result())
-            if not ready.done():
-                raise StackError(f"not ready within {within:.0f} s; see {self.logs}")
-            await ready
+            late = [name for name, task in ready.items() if not task.done()]
+            if late:
+                raise StackError(
+                    f"not ready within {within:.0f} s: {', '.join(late)}; see {self.logs}"
+                )
+            await everybody
         finally:
-            ready.cancel()
+            everybody.cancel()
             trouble.cancel()
 
     async def _trouble(self) -> str:
