@@ -81,7 +81,7 @@ def test_a_model_that_cannot_be_loaded(
     told = failing(free_port_offset())
 
     log = re.escape(str(tmp_path / "out/logs/torchserve.log"))
-    assert re.fullmatch(rf"the quality model cannot be loaded \(.*Error: .+\); see {log}", told)
+    assert re.fullmatch(rf"the quality model cannot be loaded \(BrokenModel: .+\); see {log}", told)
     assert "\n" not in told
 
 

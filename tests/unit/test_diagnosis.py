@@ -67,7 +67,8 @@ def test_a_worker_that_cannot_import() -> None:
     said = [
         worker("Traceback (most recent call last):"),
         worker("    import torch"),
-        worker("ImportError: no torch here"),
+        worker("torch.errors.ImportError: no torch here"),
+        worker("model_name: quality, batchSize: 1", level="info"),
         worker("Stopped Scanner", "WorkerLifeCycle", "info"),
         worker("Backend worker error", "WorkerThread", "error"),
     ]

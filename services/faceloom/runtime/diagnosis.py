@@ -13,7 +13,7 @@ _WORKERS_OUTPUT = "MODEL_LOG"
 _DIED = ("Load model failed", "Backend worker error")
 _CAUSED_BY = re.compile(r"Caused by: (?:[\w.$]+: )?(?P<cause>.+)")
 # The last line of a Python traceback.
-_RAISED = re.compile(r"[\w.]*(?:Error|Exception|Refused|Broken\w+)\b.*")
+_RAISED = re.compile(r"(?:\w+\.)*(?P<error>[A-Z]\w*(?:: .+|Error|Exception))", re.DOTALL)
 _TROUBLE = ("error", "critical")
 _LETTERS = 300
 
@@ -57,9 +57,8 @@ def _workers_words(said: Sequence[dict[str, Any]], service: str) -> str:
         worker = _WORKER.match(str(event.get("thread", "")))
         if event.get("logger") != _WORKERS_OUTPUT or worker is None or worker["service"] != service:
             continue
-        text = _inner(str(event["message"]))
-        if _RAISED.fullmatch(text):
-            return _short(text)
+        if raised := _RAISED.fullmatch(_inner(str(event["message"]))):
+            return _short(raised["error"])
     return "its worker ended without a word; maybe for want of memory"
 
 
