@@ -275,8 +275,20 @@ def test_json_is_one_object_whatever_is_wrong(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_service_that_goes_away_leaves_what_was_done(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_json: bool
+@pytest.mark.parametrize(
+    ("end", "code", "says"),
+    [
+        (Unavailable("nobody answers"), 1, "nobody answers"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_ends_a_command_leaves_what_was_done(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    end: BaseException,
+    code: int,
+    says: str,
+    as_json: bool,
 ) -> None:
     many = [save(tmp_path / f"face{number:02d}.png") for number in range(10)]
     calls: list[int] = []
@@ -286,15 +298,15 @@ def test_a_service_that_goes_away_leaves_what_was_done(
     ) -> quality_pb2.ClassifyResponse:
         calls.append(len(request.images))
         if len(calls) == 2:
-            raise Unavailable("the quality service does not answer")
+            raise end
         scores = [quality_pb2.Quality(score=0.5) for _ in request.images]
         return quality_pb2.ClassifyResponse(qualities=scores)
 
     monkeypatch.setattr(Faceloom, "classify", classify)
     done = faceloom("classify", *many, *(["--json"] if as_json else []))
 
-    problem = "the quality service does not answer; 4 of 10 done, 6 not"
-    assert (done.code, calls) == (1, [4, 4])
+    problem = f"{says}; 4 of 10 done, 6 not"
+    assert (done.code, calls) == (code, [4, 4])
     assert done.err == f"faceloom: {problem}\n"
     if as_json:
         result = json.loads(done.out)

@@ -1,14 +1,20 @@
-"""What a person is told of an error that no command expected: one line, and where the rest is."""
+"""What ends a command beside its own errors: Ctrl-C, and what nobody expected, of which a person is told
+one line, and where the rest is."""
 
 import logging
 import tempfile
 import traceback
 from pathlib import Path
 
+from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.logs import JsonFormatter
 
 # The exit code of what Ctrl-C ended, as shells have it.
 INTERRUPTED = 130
+
+
+class Interrupted(FaceloomError):
+    """Ctrl-C ended a command; the message says how far it came."""
 
 
 def line_of(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typer.main import get_command, get_group
 
 from faceloom import __version__
 from faceloom.cli import json_output
-from faceloom.cli.faults import INTERRUPTED, line_of
+from faceloom.cli.faults import INTERRUPTED, Interrupted, line_of
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.extras import how_to_install
 from faceloom.runtime.logs import log_lines
@@ -119,6 +119,8 @@ def run() -> None:
     _print_any_letter()
     try:
         _run_app()
+    except Interrupted as error:
+        _fail(str(error), INTERRUPTED)
     except FaceloomError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ import typer
 from google.protobuf.message import Message
 from rich.console import Console
 
+from faceloom.cli.faults import Interrupted
 from faceloom.cli.files import new_file, refuse_overwriting
 from faceloom.cli.options import EngineKind, connect
 from faceloom.cli.outcome import Outcome
@@ -204,7 +205,7 @@ class OneService:
         except FaceloomError as error:
             outcome.end(error)
         except KeyboardInterrupt:
-            outcome.end(FaceloomError("interrupted"))
+            outcome.end(Interrupted("interrupted"))
         return {}
 
     @property

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from faceloom.cli.faults import Interrupted
 from faceloom.cli.options import print_result
 from faceloom.runtime.errors import FaceloomError, UsageError
 
@@ -99,7 +100,8 @@ class Outcome:
             misused = not self.done and isinstance(self._ended, UsageError)
             if self._total == 1 or not left or misused:
                 return self._ended
-            return FaceloomError(f"{self._ended}; {self.done} of {self._total} done, {left} not")
+            kind = Interrupted if isinstance(self._ended, Interrupted) else FaceloomError
+            return kind(f"{self._ended}; {self.done} of {self._total} done, {left} not")
         if not self._failures:
             return None
         if self._total == 1:
