@@ -155,3 +155,20 @@ def test_the_shipped_models_are_listed_and_intact() -> None:
         ("tiny/translator", "translator"),
     ]
     assert faceloom("models", "verify").returncode == 0
+
+
+CLIENTS = {"build", "report", "generate", "classify", "sketch", "segment", "translate", "studio"}
+
+
+def test_every_command_that_calls_services_takes_their_options() -> None:
+    taken = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in commands(get_command(app)).items()  # type: ignore[arg-type]
+    }
+
+    assert {name for name, options in taken.items() if "--wait" in options} == CLIENTS
+    # The others start services, or look at one.
+    others = {"up", "demo", "health", "serve-engine"}
+    assert {
+        name for name, options in taken.items() if "--port-offset" in options
+    } == CLIENTS | others

@@ -23,6 +23,10 @@ from faceloom.store.package import package_profile
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("out/demo"),
     candidates: Annotated[int, typer.Option(help="How many faces to generate.")] = 256,
+    port_offset: Annotated[
+        int | None,
+        typer.Option(help="Moves every port, as of faceloom up; one at which all are free."),
+    ] = None,
 ) -> None:
     """Start everything, build a small dataset through TorchServe, translate its drawings, write a report,
     stop everything.
@@ -30,7 +34,7 @@ def demo(
     Example: [bold]faceloom demo --out out/demo[/bold]
     """
     try:
-        result = asyncio.run(_demo(out.resolve(), candidates))
+        result = asyncio.run(_demo(out.resolve(), candidates, port_offset))
     except OSError as error:
         raise FaceloomError(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(
@@ -40,9 +44,9 @@ def demo(
     )
 
 
-async def _demo(out: Path, candidates: int) -> dict[str, Any]:
+async def _demo(out: Path, candidates: int, port_offset: int | None) -> dict[str, Any]:
     _clear(out)
-    offset = free_port_offset()
+    offset = free_port_offset() if port_offset is None else port_offset
     # Its own services are meant, wherever others are.
     for name in CLIENTS_ENVIRONMENT:
         os.environ.pop(name, None)

@@ -44,11 +44,8 @@ _MODULES = {
     "train": "train",
     "evaluate": "evaluate",
 }
-# Those that call services.
-_CLIENTS = {
-    *("build", "report", "generate", "classify", "sketch", "segment", "translate", "studio"),
-    "demo",
-}
+# Those that call running services.
+_CLIENTS = {"build", "report", "generate", "classify", "sketch", "segment", "translate", "studio"}
 
 
 class _Commands(Mapping[str, Any]):
