@@ -153,17 +153,21 @@ async def test_a_call_that_was_refused_finds_a_place_that_newcomers_do_not_get(
     admit: Admit, registry: CollectorRegistry
 ) -> None:
     engine = FakeEngine(gated=True)
-    admission = admit(engine, max_queue=4, max_batch=1)
+    admission = admit(engine, max_queue=4, max_batch=1, latency_budget_ms=100)
     answers = [submit(admission, b"busy")]
     await until(lambda: engine.batches)
     answers += [submit(admission, b"%d" % number) for number in range(4)]
     await queued(registry, 4)
 
+    with pytest.raises(Overloaded) as first:
+        await submit(admission, b"newcomer")
     answers.append(submit(admission, b"patient", refusals=1))
     await queued(registry, 5)
     for refusals in (0, 1):
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded) as later:
             await submit(admission, b"one too many", refusals=refusals)
+        # While there is a place for who comes back, it need not wait for the whole queue.
+        assert 2 * (first.value.retry_after or 0) < (later.value.retry_after or 0)
     engine.open_gates()
 
     # It waits behind those who were there before it.

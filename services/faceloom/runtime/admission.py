@@ -227,7 +227,10 @@ class Admission:
             self._queue = deque(waiting for waiting in self._queue if not waiting.abandoned)
 
     def _wait_estimate(self) -> float:
+        """Seconds until a call that was refused has a place: it may find one beyond the queue's length."""
         batches = len(self._queue) / self._service.max_batch / self._engine.slots
+        if len(self._queue) < self._places(refusals=1):
+            batches = min(1.0, batches)
         return max(0.05, batches * self._batch_seconds)
 
 
