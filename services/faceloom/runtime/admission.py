@@ -4,8 +4,8 @@ An idle engine gets a call at once; nobody waits for company. While the engine i
 the next batch takes what is there, up to `max_batch` calls. The batch that is to lie ready for a busy worker
 has a moment to grow: it could not be begun in that moment anyway. A call whose client has gone, or whose
 deadline has passed, is dropped before it costs anything. A full queue refuses at the door and says when
-to come back. Who comes back finds places that newcomers do not get, so that calls which are sent again at
-once, and take every place that becomes free, keep nobody out who waits as told.
+to come back. Who comes back finds places that newcomers do not get, and every second one from the head on:
+calls that are sent again at once, and take every place that becomes free, keep nobody out who waits as told.
 """
 
 import asyncio
@@ -51,6 +51,7 @@ class _Waiting:
     span: Span
     since: float = field(default_factory=time.monotonic)
     digest: bytes = b""
+    refused: bool = False
 
     @property
     def abandoned(self) -> bool:
@@ -103,11 +104,11 @@ class Admission:
             call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
         call.traceparent = current_parent()
         answer = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(call, answer, begin_inside("queue"))
+        waiting = _Waiting(call, answer, begin_inside("queue"), refused=refusals > 0)
         if self._deaths:
             waiting.digest = _digest(call)
         async with self._arrived:
-            self._queue.append(waiting)
+            self._queue.insert(self._position(waiting), waiting)
             self._arrived.notify()
         try:
             async with asyncio.timeout(timeout):
@@ -217,6 +218,13 @@ class Admission:
         if len(self._deaths) > _REMEMBERED_DEATHS:
             self._deaths.popitem(last=False)
         return error
+
+    def _position(self, waiting: _Waiting) -> int:
+        """A newcomer is last. Who comes back has waited elsewhere: every second place is theirs, so that
+        neither kind holds up the other."""
+        if not waiting.refused:
+            return len(self._queue)
+        return min(len(self._queue), 2 * sum(other.refused for other in self._queue))
 
     def _places(self, refusals: int) -> int:
         kept = math.ceil(_KEPT * self._service.max_queue) if refusals else 0
