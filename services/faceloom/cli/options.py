@@ -131,7 +131,8 @@ class _Waiting:
     def tell(self, service: str, error: ServiceError) -> None:
         if time.monotonic() >= self._silent_until and sys.stderr.isatty():
             self._silent_until = time.monotonic() + _NOTICE_SECONDS
-            typer.echo(f"waiting for the {service} service: {error.message}", err=True)
+            # Not typer.echo, which does not know of a progress bar that is on the same terminal.
+            print(f"waiting: {error.message}", file=sys.stderr)
 
 
 def check_profile(engine: EngineKind, profile: str | None) -> None:
