@@ -69,6 +69,16 @@ def test_only_a_jpeg_of_several_scans_has_to_be_kept_whole() -> None:
     assert (plain.bytes_per_pixel, progressive.bytes_per_pixel) == (1, 7)
 
 
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    data = samples.file(samples.face(1), "JPEG", progressive=True).data
+    last = data[data.rindex(b"\xff\xda") : -2]
+
+    with pytest.raises(InvalidArgument, match="broken JPEG: it has more than 100 scans"):
+        read_picture(data[:-2] + last * 100 + data[-2:], "f")
+    # What follows the picture, of telephones a film, is not looked at.
+    assert read_picture(data + last * 100, "f").size == (64, 64)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", [*FILES, "XMP"])
 def test_pictures_are_seen_upright(kind: str, orientation: int) -> None:

@@ -110,8 +110,8 @@ def translate(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="PNG, JPEG or WebP drawings or faces, or PNG label maps; folders of them (their own files,"
-            " sorted by name), or - for one on standard input."
+            help="PNG, JPEG or WebP drawings or faces, or label maps: PNG of CelebAMask-HQ's colours or of"
+            " ids 0 to 18; folders of them (their own files, sorted by name), or - for one on standard input."
         ),
     ],
     task: Annotated[Task, typer.Option(help="What the files are.")],
@@ -125,7 +125,8 @@ def translate(
         Path | None, typer.Option(help="A face whose appearance is taken.")
     ] = None,
     label_order: Annotated[
-        Order, typer.Option(help="What the ids of label maps stand for.")
+        Order,
+        typer.Option(help="What the ids of label maps stand for; colours name classes themselves."),
     ] = Order.CELEBAMASK_HQ,
     psi: Annotated[
         float | None, typer.Option(help="Truncation of seeded styles, 0 to 1.5.")

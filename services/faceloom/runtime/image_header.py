@@ -1,6 +1,8 @@
 """What a picture's file says of its size, read from the file before a decoder sees it, and what decoding
 it takes: a few bytes can claim any number of pixels."""
 
+import re
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from faceloom.runtime.kinds import kind_of
@@ -18,8 +20,13 @@ _JPEG: Final = 1
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _SCAN: Final = 0xDA
-# Markers that nothing belongs to: TEM, restarts and the start of the picture.
-_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+# Each of them is a pass over all pixels, in a few bytes; programs write ten to fifteen.
+_MOST_SCANS: Final = 100
+_END: Final = 0xD9
+# Markers that nothing belongs to: TEM, and the start of the picture.
+_ALONE: Final = frozenset({0x01, 0xD8})
+# Neither a byte of pixels nor a restart among them.
+_MARKER: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 class Header(NamedTuple):
@@ -54,30 +61,49 @@ def read_header(data: bytes) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    frame = b""
-    progressive = False
+    frame, scans = None, 0
+    for marker, segment in _segments(data):
+        if marker in _FRAMES and len(segment) >= 6:
+            frame = _frame(segment, kept=marker in _PROGRESSIVE)
+        elif marker == _SCAN and frame and segment:
+            scans += 1
+            if segment[0] < frame.channels:
+                frame = frame._replace(kept=True)
+            if not frame.kept:
+                break
+            if scans > _MOST_SCANS:
+                raise ValueError(f"it has more than {_MOST_SCANS} scans")
+    if not scans or frame is None:
+        raise ValueError("it ends before its pixels")
+    return Header("JPEG", frame.width, frame.height, _JPEG + 2 * frame.channels * frame.kept)
+
+
+class _Frame(NamedTuple):
+    """What a JPEG says of its pixels. Of several scans a decoder keeps all coefficients, two bytes each,
+    until the last one is read."""
+
+    width: int
+    height: int
+    channels: int
+    kept: bool
+
+
+def _frame(segment: bytes, *, kept: bool) -> _Frame:
+    height, width = (int.from_bytes(segment[at : at + 2], "big") for at in (1, 3))
+    return _Frame(width, height, segment[5], kept)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The segments of a JPEG up to its end, by their markers; what other pictures follow is left out."""
     at = 2
-    while at + 4 <= len(data):
-        marker = data[at + 1]
-        if data[at] != 0xFF or marker == 0xFF:
-            at += 1
-        elif marker in _ALONE:
-            at += 2
-        else:
-            length = int.from_bytes(data[at + 2 : at + 4], "big")
-            segment = data[at + 4 : at + 2 + length]
-            if marker in _FRAMES and len(segment) >= 6:
-                frame, progressive = segment, marker in _PROGRESSIVE
-            elif marker == _SCAN and frame and segment:
-                return _frame(frame, kept=progressive or segment[0] < frame[5])
-            at += 2 + length
-    raise ValueError("it ends before its pixels")
-
-
-def _frame(frame: bytes, *, kept: bool) -> Header:
-    """Of several scans a decoder keeps all coefficients, two bytes each, until the last one is read."""
-    height, width = (int.from_bytes(frame[at : at + 2], "big") for at in (1, 3))
-    return Header("JPEG", width, height, _JPEG + 2 * frame[5] * kept)
+    while found := _MARKER.search(data, at):
+        marker, at = found[0][1], found.end()
+        if marker == _END:
+            return
+        if marker not in _ALONE:
+            length = int.from_bytes(data[at : at + 2], "big")
+            yield marker, data[at + 2 : at + length]
+            at += length
 
 
 def _webp(data: bytes) -> tuple[int, int]:
