@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from google.protobuf.message import Message
+from tests import samples
 from tests.imported import assert_equal_output, assert_same_tensors, served
 from tests.reference import bisenet as plain
 from tests.reference.bisenet import RESNET18, RESNET34, State
@@ -70,6 +72,10 @@ def test_scores(tmp_path: Path, write: Callable[..., None], blocks: tuple[int, .
         assert_equal_output(ours, theirs)
 
 
+def asked(pixels: samples.Array) -> Message:
+    return samples.with_images("segmentation", samples.raw(pixels))
+
+
 @pytest.mark.parametrize("write", [zllrunning, yakhyo])
 def test_classes_may_be_said_to_be_in_the_other_order(
     tmp_path: Path, write: Callable[..., None]
@@ -81,9 +87,8 @@ def test_classes_may_be_said_to_be_in_the_other_order(
     drawn = {}
     for order in (None, "bisenet", "celebamask_hq"):
         found = FORMATS[write.__name__](tmp_path / "net", Answers(label_order=order))
-        (drawn[order],) = served("segmentation", found, tmp_path / f"{order}").predict(
-            None, [pixels]
-        )
+        handler = served("segmentation", found, tmp_path / f"{order}")
+        (drawn[order],) = handler.predict(None, handler.decode(asked(pixels)).samples)
         assert ("as was said on import" in found.notes[0]) == (order == "celebamask_hq")
 
     assert np.array_equal(drawn[None], drawn["bisenet"])
@@ -119,7 +124,7 @@ def test_served_labels_are_in_celebamask_hqs_order(tmp_path: Path) -> None:
     handler = served("segmentation", found, tmp_path / "model")
     pixels = np.random.RandomState(0).randint(0, 256, (512, 512, 3), np.uint8)
 
-    (labels,) = handler.predict(None, [pixels])
+    (labels,) = handler.predict(None, handler.decode(asked(pixels)).samples)
 
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     image = (torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std

@@ -184,7 +184,9 @@ def test_served_simplification(tmp_path: Path) -> None:
     response = handler.encode(request, handler.predict(work.key, work.samples))
 
     # Upstream repeats the last column and row up to a multiple of eight.
-    grey = np.pad(pixels @ [0.299, 0.587, 0.114], ((0, 3), (0, 6)), mode="edge")
+    # It rounds luminance to 8 bits; Pillow's weights are 65536ths.
+    whole = (pixels.astype(int) @ [19595, 38470, 7471] + 2**15) >> 16
+    grey = np.pad(whole, ((0, 3), (0, 6)), mode="edge")
     theirs = plain.drawing(layers, torch.from_numpy((grey / 255 - plain.MEAN) / plain.STD))
     drawn = np.frombuffer(response.sketches[0].data, np.uint8).reshape(301, 250)
     assert np.abs(drawn - 255 * theirs.numpy()[:301, :250]).max() <= 0.51

@@ -97,7 +97,10 @@ def test_an_imported_checkpoint_translates_as_its_own_code_does(
 
     model = import_model("translator", "psp", tmp_path / "psp.pt", "mine", "NC", Answers())
 
-    assert model.options == {"mixed_layers": MIXED[size], "psi": 1.0}
+    shown = {"way": "upstream"} | ({"order": "celebamask_hq"} if task == "segmentation" else {})
+    assert model.options == {
+        "mixed_layers": MIXED[size], "psi": 1.0, "preprocessing": {task: shown}
+    }  # fmt: skip
     assert model.network["encoders"] == {
         task: {
             "input_nc": channels, "n_styles": LAYERS[size], "style_dim": DIM, "side": SIDE,

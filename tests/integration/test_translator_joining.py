@@ -94,7 +94,9 @@ def test_what_a_joined_model_says_of_its_parts(tmp_path: Path) -> None:
     model = open_model(Path(said["model"]))
     assert model.license == said["license"] == f"{NVIDIA} and {OWN}"
     assert (model.name, model.version) == ("all", "1")
-    assert model.options == parts[0].options and model.limits is not None
+    shown = {task: how for part in parts for task, how in part.options["preprocessing"].items()}
+    assert model.options == parts[0].options | {"preprocessing": shown}
+    assert model.limits is not None
     by_part = {source["model"]: source for source in model.sources if "format" in source}
     assert {name: source["sha256"] for name, source in by_part.items()} == {
         f"{part.name}/1": part.sources[0]["sha256"] for part in parts

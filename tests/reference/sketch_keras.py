@@ -105,18 +105,30 @@ def lines(layers: Layers, detail: Tensor) -> Tensor:
     return conv(torch.cat([d1, x], 1), (1, 1, 1, 1))[0, 0]
 
 
+def opencv_taps(sigma: float, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """OpenCV's Gaussian in fixed point, [length] of 256ths: what rounding took from a tap goes to the next
+    one, and the middle takes what is left to 256."""
+    exact = np.exp(-((np.arange(length) - length // 2) ** 2) / (2 * sigma**2))
+    exact *= 256 / exact.sum()
+    whole, lost = np.zeros(length, int), 0.0
+    for i in range(length // 2):
+        whole[i] = whole[-1 - i] = np.rint(exact[i] + lost)
+        lost += exact[i] - whole[i]
+    whole[length // 2] = 256 - whole.sum()
+    return whole
+
+
 def detail(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
     """Picture [H, W, 3] whose longer side is 512 -> what its blur lacks, [3, 512, 512]."""
-    taps = np.exp(-(np.arange(-9, 10) ** 2) / (2 * 3.0**2))
-    taps /= taps.sum()
-    colours = picture.transpose(2, 0, 1).astype(float)
+    taps = opencv_taps(3, 19)
+    colours = picture.transpose(2, 0, 1).astype(int)
     blurred = colours
     for axis in (1, 2):
         margins = [(9, 9) if i == axis else (0, 0) for i in range(3)]
         padded = np.pad(blurred, margins, mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, 19, axis=axis)
         blurred = windows @ taps
-    difference = (colours - np.round(blurred)) / 128
+    difference = (colours - (blurred + 2**15 >> 16)) / 128
     difference /= difference.max()
     whole = np.zeros((3, 512, 512))
     whole[:, : picture.shape[0], : picture.shape[1]] = difference

@@ -25,6 +25,13 @@ class Encoder(StrEnum):
     E4E = "e4e"
 
 
+class Preprocessing(StrEnum):
+    """Whose way of bringing pictures to a network."""
+
+    UPSTREAM = "upstream"
+    FACELOOM = "faceloom"
+
+
 def _models() -> dict[str, Path]:
     """The folder of every model by its path in the store."""
     found = every_model()
@@ -136,6 +143,20 @@ def import_checkpoint(
             " trained with timm's --bn-tf."
         ),
     ] = None,
+    preprocessing: Annotated[
+        Preprocessing | None,
+        typer.Option(
+            help="How pictures are brought to the network: as upstream's own scripts do it, or as the models"
+            " of this project see them. Of sketch, segmentation and translator models."
+        ),
+    ] = None,
+    resize_factor: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of a super-resolution encoder that learned several: by how much faces are made smaller.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a published checkpoint. Nothing in the file is executed.
@@ -160,6 +181,8 @@ def import_checkpoint(
         label_order=label_order.value if label_order else None,
         encoder=encoder.value if encoder else None,
         bn_eps=bn_eps,
+        preprocessing=preprocessing.value if preprocessing else None,
+        resize_factor=resize_factor,
     )
     _print_model(import_model(kind, form, file, name, licence, answers), as_json)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from faceloom.segmentation.classes import BISENET_CLASS_NAMES
 from faceloom.segmentation.network import BiSeNet
 from faceloom.store.imported import CELEBAMASK_HQ, Answers, Imported, check_state
+from faceloom.store.model import PREPROCESSING
 from faceloom.store.state_dict import state_dict
 from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
@@ -87,7 +88,11 @@ def _imported(
         check_state(bisenet, state | {name: theirs[name] for name in extra}, path, names)
     return Imported(
         network=network,
-        options={"side": _SIDE, "order": "celebamask-hq" if told else "bisenet"},
+        options={
+            "side": _SIDE,
+            "order": "celebamask-hq" if told else "bisenet",
+            PREPROCESSING: answers.way,
+        },
         weights=state,
         licence=_LICENCE,
         notes=(_CELEBAMASK_HQ_NOTE if told else _BISENET_NOTE,),

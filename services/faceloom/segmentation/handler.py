@@ -1,10 +1,12 @@
 """Pictures to label maps in CelebAMask-HQ's order."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,13 +19,21 @@ from faceloom.segmentation.focus import look_twice
 from faceloom.segmentation.labels import CELEBA_TO_BISENET, encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.v1 import segmentation_pb2 as pb
-from faceloom.store.model import open_model
+from faceloom.store.model import UPSTREAM, open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
 
 _OUTPUTS = (image_pb2.IMAGE_FORMAT_LABELS8, image_pb2.IMAGE_FORMAT_PNG)
 
 
-class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
+@dataclass(frozen=True)
+class Picture:
+    """What the network sees, uint8 [h, w, 3], and the height and width of the layout."""
+
+    pixels: Pixels
+    size: tuple[int, int]
+
+
+class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
     """Serves a face-parsing BiSeNet."""
 
     request_type = pb.SegmentRequest
@@ -33,6 +43,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
         check_classes(model)
         self.service = model.limited(self.service)
         self._options = model.options
+        self._upstream = model.preprocessing == UPSTREAM
         self._network = ready_network(BiSeNet, model.network, load_weights(model), device)
         self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
@@ -43,24 +54,26 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
         grey = np.full((64, 64), 128, np.uint8)
         return pb.SegmentRequest(images=[encode(grey, image_pb2.IMAGE_FORMAT_GRAY8)])
 
-    def decode(self, request: pb.SegmentRequest) -> Work[Pixels]:
+    def decode(self, request: pb.SegmentRequest) -> Work[Picture]:
         self.check_version(request.model_version)
         self.check_count("images", len(request.images))
         output = check_output(request.output_format, image_pb2.IMAGE_FORMAT_LABELS8, _OUTPUTS)
-        pictures = [fit_condition(picture) for picture in decode_pictures(request.images, "images")]
+        pictures = [self._picture(pixels) for pixels in decode_pictures(request.images, "images")]
         if output == image_pb2.IMAGE_FORMAT_LABELS8:
-            self.check_answer("images", sum(picture[..., 0].size for picture in pictures))
+            self.check_answer(
+                "images", sum(height * width for height, width in (each.size for each in pictures))
+            )
         return Work(pictures)
 
     @torch.inference_mode()
-    def predict(self, key: object, samples: Sequence[Pixels]) -> Sequence[Pixels]:
+    def predict(self, key: object, samples: Sequence[Picture]) -> Sequence[Pixels]:
         return [self._label(sample) for sample in samples]
 
     @torch.inference_mode()
-    def outputs(self, key: object, samples: Sequence[Pixels]) -> Sequence[Floats]:
+    def outputs(self, key: object, samples: Sequence[Picture]) -> Sequence[Floats]:
         """The scores of each picture brought to the network's size, [19, side, side], in the network's own
         order of classes; small faces get no second look."""
-        images = (self._tensor(sample) for sample in samples)
+        images = (self._tensor(sample.pixels) for sample in samples)
         return [self._network_scores(image)[0].cpu().numpy() for image in images]
 
     def encode(self, request: pb.SegmentRequest, outputs: Sequence[Pixels]) -> pb.SegmentResponse:
@@ -70,17 +83,32 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
             model=self.model,
         )
 
-    def _label(self, pixels: Pixels) -> Pixels:
-        """[H, W, 3] -> [H, W]. A small face in a large picture gets a second look."""
-        probabilities = look_twice(self._scores, self._tensor(pixels))
-        return probabilities[0].argmax(0).to(torch.uint8).cpu().numpy()
+    def _picture(self, pixels: Pixels) -> Picture:
+        """Upstream's scripts bring every picture to the network's square, whatever its shape."""
+        fitted = fit_condition(pixels)
+        height, width = fitted.shape[:2]
+        if self._upstream:
+            side = self._options["side"]
+            square = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
+            fitted = np.asarray(square)
+        return Picture(fitted, (height, width))
+
+    def _label(self, picture: Picture) -> Pixels:
+        """A picture's ids, [H, W]. A small face in a large picture is looked at twice, not by upstream."""
+        image = self._tensor(picture.pixels)
+        scores = (
+            self._scores(image, picture.size)
+            if self._upstream
+            else look_twice(lambda part: self._scores(part, part.shape[2:]), image)
+        )
+        return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
 
     def _tensor(self, pixels: Pixels) -> Tensor:
         """[H, W, 3] -> [1, 3, H, W] in [0, 1]."""
         return torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
 
-    def _scores(self, image: Tensor) -> Tensor:
-        """[1, 3, H, W] in [0, 1] -> class scores of that size, in CelebAMask-HQ's order.
+    def _scores(self, image: Tensor, size: Sequence[int]) -> Tensor:
+        """[1, 3, h, w] in [0, 1] -> class scores [1, 19, H, W] of that size, in CelebAMask-HQ's order.
 
         The network works at its own size; its scores, not its labels, are brought back, so that edges
         stay smooth.
@@ -88,7 +116,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Pixels, Pixels]):
         scores = self._network_scores(image)
         if self._options["order"] == BISENET:
             scores = scores[:, CELEBA_TO_BISENET.tolist()]
-        return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=False)
 
     def _network_scores(self, image: Tensor) -> Tensor:
         """[1, 3, H, W] in [0, 1] -> class scores [1, 19, side, side], in the network's own order."""

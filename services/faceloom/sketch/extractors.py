@@ -4,7 +4,9 @@ which one it is."""
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from faceloom.runtime.images import Pixels
@@ -17,7 +19,7 @@ from faceloom.sketch.network import (
     normalise,
     pad_to_stride,
 )
-from faceloom.store.model import Model
+from faceloom.store.model import UPSTREAM, Model
 from faceloom.store.torch_model import load_weights, ready_network
 
 SIMPLIFICATION: Final = "simplification"
@@ -38,13 +40,22 @@ class Simplification:
         weights = load_weights(model)
         self._network = ready_network(SketchSimplification, model.network, weights, device)
         self._options: Mapping[str, Any] = model.options
+        self._upstream = model.preprocessing == UPSTREAM
         self._device = device
 
     def drawing(self, pixels: Pixels) -> Tensor:
-        rgb = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
-        grey = normalise(luminance(rgb), self._options["mean"], self._options["std"])
+        grey = normalise(self._grey(pixels), self._options["mean"], self._options["std"])
         drawn = crop_to(self._network(pad_to_stride(grey)), pixels.shape[:2])
         return apply_levels(drawn, self._options["black"], self._options["white"])[0, 0]
+
+    def _grey(self, pixels: Pixels) -> Tensor:
+        """uint8 [H,W,3] -> luminance [1,1,H,W] in [0,1]. Upstream's is rounded to 8 bits, as Pillow's `L`."""
+        if self._upstream:
+            whole = np.array(Image.fromarray(pixels).convert("L"))
+            return torch.from_numpy(whole).to(self._device)[None, None].float() / 255
+        return luminance(
+            torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None].float() / 255
+        )
 
 
 class SketchKeras:

@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from faceloom.runtime.errors import UsageError
 from faceloom.sketch.extractors import SKETCH_KERAS
 from faceloom.sketch.hdf5 import Object, read_hdf5
 from faceloom.sketch.sketch_keras import CHANNELS, SketchKeras
 from faceloom.store.imported import Answers, Imported, check_state
+from faceloom.store.model import FACELOOM
 from faceloom.store.state_dict import state_dict
 from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
@@ -34,7 +36,9 @@ def read_keras(path: Path, answers: Answers) -> Imported:
 
     Raises:
         RefusedFile: The file is not one of Keras, or not of sketchKeras' layers.
+        UsageError: It should see pictures in another way than upstream's.
     """
+    _check_way(path, answers)
     root = read_hdf5(path)
     with refusing(path):
         layers = root["model_weights"] if "model_weights" in root.members else root
@@ -64,7 +68,9 @@ def read_keras_port(path: Path, answers: Answers) -> Imported:
 
     Raises:
         RefusedFile: The file is no such state dict.
+        UsageError: It should see pictures in another way than upstream's.
     """
+    _check_way(path, answers)
     saved = read_checkpoint(path)
     with refusing(path):
         state = state_dict(saved)
@@ -89,6 +95,13 @@ def _imported(path: Path, state: Mapping[str, Tensor], names: Mapping[str, str])
         licence=_LICENCE,
         notes=_NOTES,
     )
+
+
+def _check_way(path: Path, answers: Answers) -> None:
+    if answers.preprocessing == FACELOOM:
+        raise UsageError(
+            f"{path}: sketchKeras sees pictures in upstream's way only; leave --preprocessing out"
+        )
 
 
 def _parts(layer: Object) -> dict[str, Object]:

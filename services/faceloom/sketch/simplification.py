@@ -19,6 +19,7 @@ from faceloom.sketch.network import LAYERS, MODEL_GAN_MEAN, MODEL_GAN_STD, Sketc
 from faceloom.sketch.torch7 import Module, Stored, read_torch7
 from faceloom.store.imported import Answers, Imported, check_state
 from faceloom.store.licences import WASEDA
+from faceloom.store.model import PREPROCESSING
 from faceloom.store.state_dict import state_dict
 from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
@@ -59,7 +60,7 @@ def read_t7(path: Path, answers: Answers) -> Imported:
         for part in _PARTS
     }
     notes = [_FOLDED_NOTE] if any(layer.norm for layer in layers) else []
-    return _imported(path, state, names, mean, std, *notes)
+    return _imported(path, state, names, mean, std, answers.way, *notes)
 
 
 def read_pth(path: Path, answers: Answers) -> Imported:
@@ -81,7 +82,9 @@ def read_pth(path: Path, answers: Answers) -> Imported:
     }
     state = {ours: theirs[name] for ours, name in names.items() if name in theirs}
     extra = {name: theirs[name] for name in theirs.keys() - names.values()}
-    return _imported(path, state | extra, names, MODEL_GAN_MEAN, MODEL_GAN_STD, _PTH_NOTE)
+    return _imported(
+        path, state | extra, names, MODEL_GAN_MEAN, MODEL_GAN_STD, answers.way, _PTH_NOTE
+    )
 
 
 def _imported(
@@ -90,6 +93,7 @@ def _imported(
     names: Mapping[str, str],
     mean: float,
     std: float,
+    way: str,
     *notes: str,
 ) -> Imported:
     """The model in a state of our names; `names` says what the file calls them."""
@@ -97,7 +101,7 @@ def _imported(
         channels = _channels(state)
         with torch.device("meta"):
             check_state(SketchSimplification(channels=channels), state, path, names)
-    options = {"extractor": SIMPLIFICATION, "mean": mean, "std": std}
+    options = {"extractor": SIMPLIFICATION, "mean": mean, "std": std, PREPROCESSING: way}
     return Imported(
         network={"channels": channels},
         # Upstream leaves the contrast of drawings as it is.

@@ -17,8 +17,10 @@ from faceloom.runtime.images import Pixels
 # Pictures are made as long as this, and the rest of the square is empty.
 SIDE = 512
 CHANNELS = (32, 64, 128, 256, 512)
-# Of the blur that takes the detail out of a picture, in pixels.
-_SIGMA, _REACH = 3, 9
+# Of the blur that takes the detail out of a picture: a Gaussian of 3 pixels in 256ths, up to its middle.
+# OpenCV rounds its taps from the end on, and gives to each what the one before lost.
+_TAPS = (0, 1, 3, 4, 9, 14, 20, 28, 32, 34)
+_REACH = len(_TAPS) - 1
 # Keras' own; PyTorch has another.
 _EPS = 1e-3
 
@@ -126,9 +128,12 @@ def _fitted_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _blurred(images: Tensor) -> Tensor:
-    """[N,1,H,W] of whole numbers -> the same blurred, to whole numbers, as pictures of 8 bits are."""
-    taps = torch.arange(-_REACH, _REACH + 1)
-    kernel = torch.exp(-(taps**2) / (2 * _SIGMA**2))
-    kernel = kernel / kernel.sum()
+    """[N,1,H,W] of whole numbers to 255 -> the same blurred, as OpenCV's `GaussianBlur` of 8 bits does it.
+
+    It computes in fixed point: the taps are 256ths, of both passes together 65536ths, and the sum is rounded
+    once. Whole numbers below 2^24 are exact in float32.
+    """
+    kernel = torch.tensor([*_TAPS, *_TAPS[-2::-1]], dtype=torch.float32)
     padded = F.pad(images, (_REACH,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)).round()
+    summed = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return ((summed + 2**15) / 2**16).floor()

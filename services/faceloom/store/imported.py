@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
+from faceloom.store.model import UPSTREAM
 from faceloom.store.untrusted import RefusedFile
 
 # The orders that the classes of layouts are numbered in.
@@ -33,6 +34,8 @@ class Answers:
         label_order: In which the classes of layouts are numbered: CELEBAMASK_HQ or BISENET.
         encoder: Whose an encoder of faces is: PSP or E4E.
         bn_eps: What a classifier's batch norms add to variances.
+        preprocessing: How pictures are brought to the network: UPSTREAM, which is the default, or FACELOOM.
+        resize_factor: By how much a super-resolution encoder's faces are made smaller before it sees them.
     """
 
     classes: tuple[str, ...] | None = None
@@ -42,6 +45,13 @@ class Answers:
     label_order: str | None = None
     encoder: str | None = None
     bn_eps: float | None = None
+    preprocessing: str | None = None
+    resize_factor: int | None = None
+
+    @property
+    def way(self) -> str:
+        """UPSTREAM or FACELOOM."""
+        return self.preprocessing or UPSTREAM
 
 
 @dataclass(frozen=True)

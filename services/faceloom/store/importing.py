@@ -23,8 +23,9 @@ _LOSSES_MODULE: Final = "faceloom.translator.losses_checkpoint"
 # What the files of a kind may leave open.
 _ANSWERS: Final[Mapping[str, tuple[str, ...]]] = {
     "quality": ("classes", "keep", "threshold", "bn_eps"),
-    "segmentation": ("label_order",),
-    "translator": ("decoder", "label_order", "encoder"),
+    "sketch": ("preprocessing",),
+    "segmentation": ("label_order", "preprocessing"),
+    "translator": ("decoder", "label_order", "encoder", "preprocessing", "resize_factor"),
 }
 
 

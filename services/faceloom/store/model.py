@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +16,12 @@ from faceloom.common.v1 import model_pb2
 from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.service import Service
 from faceloom.runtime.wording import unreadable
+
+# How pictures are brought to a network, in the option `preprocessing`: as the project that published it does
+# it, or as this one does.
+PREPROCESSING: Final = "preprocessing"
+UPSTREAM: Final = "upstream"
+FACELOOM: Final = "faceloom"
 
 # Of the square pictures that limits are measured with.
 MEASURED_SIDE = 512
@@ -76,6 +82,12 @@ class Model(BaseModel):
             return service
         most = min(service.max_items, self.limits.max_items)
         return service.model_copy(update={"max_items": most})
+
+    @property
+    def preprocessing(self) -> str:
+        """UPSTREAM or FACELOOM; the latter for models whose `model.json` does not say."""
+        said: str = self.options.get(PREPROCESSING, FACELOOM)
+        return said
 
     @property
     def weights_path(self) -> Path:

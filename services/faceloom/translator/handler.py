@@ -17,6 +17,7 @@ from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import processor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, load_translator, mix
+from faceloom.translator.preprocessing import Preprocessing
 from faceloom.translator.requests import (
     Latents,
     Seeds,
@@ -64,6 +65,7 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
         model = open_model(folder)
         self.service = model.limited(self.service)
         self._options = model.options
+        self._shown = Preprocessing(model.options)
         self._network = load_translator(model, device)
         self._device = device
         self.model = model.info(device, processor(device))
@@ -86,8 +88,8 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
         self._check_variants(variants, output)
         network, options = self._network, self._options
         layers, alpha = read_mixing(request, network.decoder.n_latent, options["mixed_layers"])
-        style = read_style(request, variants, network, options["psi"])
-        task, condition = read_condition(request, network)
+        style = read_style(request, variants, network, options["psi"], self._shown)
+        task, condition = read_condition(request, network, self._shown)
         return Work([Job(task, condition, variants, style, layers, alpha)])
 
     @torch.inference_mode()

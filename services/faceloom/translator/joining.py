@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from faceloom.runtime.errors import UsageError
 from faceloom.store.adding import check_name, new_version, prove, put_in_place, write_model
-from faceloom.store.model import Model, open_model
+from faceloom.store.model import PREPROCESSING, Model, open_model
 from faceloom.translator.model import DECODER, shift_codes
 
 _SERVICE = "translator"
@@ -94,9 +95,9 @@ def _write(folder: Path, models: Sequence[Model]) -> list[str]:
                 f"The codes of {_reference(model)} are offsets from another mean latent; the difference was"
                 " added to the biases of its style heads."
             )
-        if model.options != models[0].options:
+        if _mixing(model) != _mixing(models[0]):
             notes.append(
-                f"{_reference(model)} has other options, {model.options}; those of"
+                f"{_reference(model)} has other options, {_mixing(model)}; those of"
                 f" {_reference(models[0])} hold."
             )
         weights = part | weights
@@ -107,13 +108,26 @@ def _write(folder: Path, models: Sequence[Model]) -> list[str]:
         folder,
         kind=_SERVICE,
         network={"decoder": models[0].network["decoder"], "encoders": encoders},
-        options=models[0].options,
+        options=_mixing(models[0]) | _preprocessing(models),
         weights=weights,
         licence=" and ".join(dict.fromkeys(model.license for model in models)),
         sources=[source for model in models for source in _sources(model)],
         metrics={task: each for model in models for task, each in model.metrics.items()},
     )
     return notes
+
+
+def _mixing(model: Model) -> dict[str, Any]:
+    """The options that are of a whole translator."""
+    return {name: value for name, value in model.options.items() if name != PREPROCESSING}
+
+
+def _preprocessing(models: Sequence[Model]) -> dict[str, Any]:
+    """The option that says how pictures come to each encoder, if any says it."""
+    said = {
+        task: how for model in models for task, how in model.options.get(PREPROCESSING, {}).items()
+    }
+    return {PREPROCESSING: said} if said else {}
 
 
 def _sources(model: Model) -> list[Mapping[str, object]]:

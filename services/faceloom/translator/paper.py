@@ -73,8 +73,7 @@ def on_white_paper(grey: Pixels) -> Pixels:
     """
     white = (grey == _WHITE).mean()
     if white >= _CLEAN_SHARE:
-        if grey.min() >= _INK:
-            raise InvalidArgument(_EMPTY_WHITE, field="sketch")
+        check_not_white(grey)
         return grey
     if _is_on_dark_ground(_measured(grey)):
         grey = _WHITE - grey
@@ -84,6 +83,16 @@ def on_white_paper(grey: Pixels) -> Pixels:
     if not seen.has_lines():
         raise InvalidArgument(_EMPTY, field="sketch")
     return grey if white >= _SHADED_SHARE and seen.is_white() else _whitened(grey, seen)
+
+
+def check_not_white(grey: Pixels) -> None:
+    """Make sure that a sheet has anything on it.
+
+    Raises:
+        InvalidArgument: All of it is white; its field is `sketch`.
+    """
+    if grey.min() >= _INK:
+        raise InvalidArgument(_EMPTY_WHITE, field="sketch")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from faceloom.store.imported import (
     check_finite,
     check_state,
 )
-from faceloom.store.model import open_model
+from faceloom.store.model import PREPROCESSING, open_model
 from faceloom.store.state_dict import state_dict
 from faceloom.store.torch_model import load_weights
 from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
@@ -43,7 +43,9 @@ from faceloom.translator.psp_options import (
     dataset_notes,
     encoder_kind,
     label_order,
+    preprocessing,
     read_options,
+    resize_factors,
 )
 
 # Style mixing does not truncate there.
@@ -102,9 +104,11 @@ def read_psp(path: Path, answers: Answers) -> Imported:
     order = label_order(path, task, said, answers)
     decoder = _decoder(path, state, answers)
     with refusing(path):
+        factors = resize_factors(said, arguments["side"])
         check_options(arguments, decoder.network, said)
         average, added = _latents(path, average, said, arguments)
         _check_tensors(path, state, arguments, decoder)
+    shown = preprocessing(path, task, factors, order, answers)
     found, generator = dict(encoder), decoder.weights
     notes = [_LICENCE_NOTE, _KIND_NOTES[kind], _TASK_NOTES[task], *decoder.notes]
     notes += dataset_notes(said)
@@ -121,7 +125,11 @@ def read_psp(path: Path, answers: Answers) -> Imported:
         notes.append(_SHIFT_NOTE)
     return Imported(
         network={"decoder": decoder.network, "encoders": {task: arguments}},
-        options={"mixed_layers": fine_layers(arguments["n_styles"]), "psi": _PSI},
+        options={
+            "mixed_layers": fine_layers(arguments["n_styles"]),
+            "psi": _PSI,
+            PREPROCESSING: {task: shown},
+        },
         weights={f"{task}.{name}": tensor for name, tensor in found.items()}
         | {f"{DECODER}{name}": tensor for name, tensor in generator.items()}
         | {f"{DECODER}{_MEAN}": mean.clone()},

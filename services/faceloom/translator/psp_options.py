@@ -2,13 +2,14 @@
 trainer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from faceloom.generator.published import plain
 from faceloom.runtime.errors import UsageError
 from faceloom.store.imported import CELEBAMASK_HQ, E4E, PSP, Answers
+from faceloom.store.model import UPSTREAM
 from faceloom.store.untrusted import Refusal
 from faceloom.translator.encoder_shape import ENCODER_TYPE
 from faceloom.translator.model import FACE, SEGMENTATION
@@ -21,6 +22,10 @@ _E4E_PART = "discriminator_state_dict"
 # Upstream's only data with layouts is CelebAMask-HQ.
 _DATASET_ORDERS = {"celebs_seg_to_face": CELEBAMASK_HQ}
 _LONGEST_NAME = 100
+_SUPER_RESOLUTION = "celebs_super_resolution"
+# Upstream's, where its options say none.
+_RESIZE_FACTORS = "1,2,4,8,16,32"
+_LONGEST_FACTOR = 6
 
 
 def read_options(saved: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -113,6 +118,53 @@ def label_order(path: Path, task: str, said: Mapping[Any, Any], answers: Answers
             " pixel2style2pixel has them) or bisenet (as face-parsing.PyTorch has them)"
         )
     return order
+
+
+def preprocessing(
+    path: Path, task: str, factors: Sequence[int], order: str | None, answers: Answers
+) -> dict[str, Any]:
+    """How pictures come to the encoder, for `translator.preprocessing`.
+
+    Raises:
+        UsageError: It learned several factors, and nobody says which one to serve; or one was said in vain.
+    """
+    wanted = answers.resize_factor
+    if wanted is not None and (wanted not in factors or answers.way != UPSTREAM):
+        known = ", ".join(map(str, factors)) or "none"
+        raise UsageError(
+            f"--resize-factor {wanted}: {path} learned {known}, and only upstream's way has them"
+        )
+    if answers.way != UPSTREAM:
+        return {"way": answers.way}
+    shown: dict[str, Any] = {"way": UPSTREAM}
+    if task == SEGMENTATION:
+        shown["order"] = order
+    if factors:
+        if wanted is None and len(factors) > 1:
+            raise UsageError(
+                f"{path} learned faces that were made {', '.join(map(str, factors))} times smaller: say"
+                " with --resize-factor which of them is served; 1 is for pictures that are small already"
+            )
+        shown["resize_factor"] = wanted or factors[0]
+    return shown
+
+
+def resize_factors(said: Mapping[Any, Any], side: int) -> list[int]:
+    """By how much an encoder's faces were made smaller in its training; none but for super-resolution.
+
+    Raises:
+        Refusal: They cannot be.
+    """
+    if _dataset_type(said) != _SUPER_RESOLUTION:
+        return []
+    text = plain(said.get("resize_factors")) or _RESIZE_FACTORS
+    numbers = str(text).split(",")
+    if not all(number.strip().isdecimal() and len(number) < _LONGEST_FACTOR for number in numbers):
+        raise Refusal(f"has resize_factors {text!r}, which are no numbers")
+    factors = [int(number) for number in numbers]
+    if not all(factor >= 1 and 2 * factor <= side for factor in factors):
+        raise Refusal(f"has resize_factors {text}, for pictures of {side} pixels")
+    return factors
 
 
 def dataset_notes(said: Mapping[Any, Any]) -> tuple[str, ...]:

@@ -15,9 +15,8 @@ from faceloom.runtime.errors import FailedPrecondition, InvalidArgument
 from faceloom.runtime.images import Pixels, decode_grey, decode_rgb
 from faceloom.segmentation.labels import BISENET_TO_CELEBA
 from faceloom.segmentation.layouts import Source, read_layout
-from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
-from faceloom.translator.paper import on_white_paper
+from faceloom.translator.preprocessing import Preprocessing
 from faceloom.translator.v1 import translator_pb2 as pb
 
 _MAX_PSI = 1.5
@@ -48,7 +47,9 @@ class Reference:
 Style: TypeAlias = Seeds | Latents | Reference
 
 
-def read_condition(request: pb.TranslateRequest, network: Translator) -> tuple[str, Tensor]:
+def read_condition(
+    request: pb.TranslateRequest, network: Translator, shown: Preprocessing
+) -> tuple[str, Tensor]:
     """The task, and the picture as its encoder takes it, [C, side, side].
 
     Raises:
@@ -60,16 +61,20 @@ def read_condition(request: pb.TranslateRequest, network: Translator) -> tuple[s
         raise InvalidArgument("give a sketch, a layout or a face", field="condition")
     if kind == "sketch":
         side = _side(network, SKETCH, "sketch")
-        return SKETCH, sketch_tensor(on_white_paper(decode_grey(request.sketch, "sketch")), side)
+        return SKETCH, shown.sketch(decode_grey(request.sketch, "sketch"), side)
     if kind == "face":
         side = _side(network, FACE, "face")
-        return FACE, face_tensor(decode_rgb(request.face, "face"), side)
+        return FACE, shown.face(decode_rgb(request.face, "face"), side)
     side = _side(network, SEGMENTATION, "layout")
-    return SEGMENTATION, layout_tensor(_labels(request.layout), side)
+    return SEGMENTATION, shown.layout(_labels(request.layout), side)
 
 
 def read_style(
-    request: pb.TranslateRequest, variants: int, network: Translator, psi: float
+    request: pb.TranslateRequest,
+    variants: int,
+    network: Translator,
+    psi: float,
+    shown: Preprocessing,
 ) -> Style | None:
     """The style, or None for a plain translation.
 
@@ -78,6 +83,7 @@ def read_style(
         variants: How many faces it asks for.
         network: The model.
         psi: Truncation of seeded styles when the request says nothing.
+        shown: How faces come to the model.
 
     Raises:
         InvalidArgument: A field is out of range, or means nothing beside the others.
@@ -100,7 +106,7 @@ def read_style(
         )
     if kind == "style_reference":
         side = _side(network, FACE, "style_reference")
-        return Reference(face_tensor(decode_rgb(request.style_reference, "style_reference"), side))
+        return Reference(shown.face(decode_rgb(request.style_reference, "style_reference"), side))
     return None
 
 
