@@ -23,6 +23,7 @@ State = dict[str, Tensor]
 # How names are kept: as they are, or below something.
 PLACED: dict[str, Callable[[State], State]] = {
     "bare": lambda state: state,
+    "state_dict": lambda state: {f"state_dict.{name}": tensor for name, tensor in state.items()},
     "module": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
     "model": lambda state: {f"model.{name}": tensor for name, tensor in state.items()},
 }

@@ -259,14 +259,24 @@ TOLD: dict[str, tuple[Change, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("starts", [True, False])
-@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize(
+    ("told", "starts"),
+    [
+        ("options", True),
+        ("options", False),
+        ("training", True),
+        ("training", False),
+        ("person", True),
+    ],
+)
 def test_encoders_for_editing(told: str, starts: bool, tmp_path: Path) -> None:
     """Told by the options, by what only their trainer keeps, or by a person."""
     net = replace(EDITING, start=EDITING.start if starts else None)
     content = plain.checkpoint(net)
     change, encoder = TOLD[told]
     change(content)
+    if "opts" in content and not starts:
+        content["opts"]["start_from_latent_avg"] = False
 
     found = read(content, tmp_path, Answers(encoder=encoder))
 

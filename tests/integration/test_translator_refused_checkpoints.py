@@ -100,6 +100,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda content: content.pop("latent_avg"),
         "adds latent_avg to its codes, but has none",
     ),
+    "no mean and no word": (
+        lambda content: (content.pop("latent_avg"), content.pop("opts")),
+        "has no latent_avg, which codes are counted from, and no opts that say they are not",
+    ),
     "means": (mean(zeros(5, DIM)), "latent_avg is [5, 12], not [6, 12] or [12]"),
     "short mean": (mean(zeros(DIM - 1)), "latent_avg is [11], not [6, 12] or [12]"),
     "word for a mean": (mean("x"), "has latent_avg, which is no floating-point tensor"),

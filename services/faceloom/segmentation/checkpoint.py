@@ -59,7 +59,7 @@ def read_yakhyo(path: Path, answers: Answers) -> Imported:
     """
     saved = read_checkpoint(path)
     with refusing(path):
-        state = state_dict(saved, ["model"])
+        state = state_dict(saved, ["model", "state_dict"])
     used = {name: tensor for name, tensor in state.items() if name not in _UNUSED}
     imported = _imported(path, used, answers, _yakhyo_name)
     notes = (_UNUSED_NOTE,) if len(used) < len(state) else ()

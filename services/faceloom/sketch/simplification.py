@@ -72,7 +72,7 @@ def read_pth(path: Path, answers: Answers) -> Imported:
     """
     saved = read_checkpoint(path)
     with refusing(path):
-        theirs = state_dict(saved, ["state_dict"])
+        theirs = state_dict(saved)
         layers = sorted({name.rpartition(".")[0] for name in theirs}, key=_numbers)
         kinds = {re.sub(r"\d+", "#", layer) for layer in layers}
         if len(kinds) > 1:

@@ -18,7 +18,7 @@ _LONGEST_NAME = 200
 _MOST_AXES = 8
 
 
-def state_dict(saved: Any, places: Sequence[str] = ()) -> dict[str, Tensor]:
+def state_dict(saved: Any, places: Sequence[str] = ("state_dict",)) -> dict[str, Tensor]:
     """The tensors of a network, without the prefixes that wrappers give to their names.
 
     Args:

@@ -92,7 +92,7 @@ def read_psp(path: Path, answers: Answers) -> Imported:
     """
     saved = read_checkpoint(path)
     with refusing(path):
-        state = state_dict(saved, ["state_dict"])
+        state = state_dict(saved)
         average = state.pop(_MEAN, saved.get(_MEAN))
         said = read_options(saved)
         encoder = _part(state, _ENCODER)
@@ -201,6 +201,11 @@ def _latents(
     styles, dim = encoder["n_styles"], encoder["style_dim"]
     added = plain(said.get("start_from_latent_avg", average is not None))
     if average is None:
+        if "start_from_latent_avg" not in said:
+            raise Refusal(
+                "has no latent_avg, which codes are counted from, and no opts that say they are not; save its"
+                " tensors together with latent_avg"
+            )
         if added:
             raise Refusal("adds latent_avg to its codes, but has none")
         return None, torch.zeros(styles, dim)
