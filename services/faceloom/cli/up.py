@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,10 @@ def _packaged(profile: str) -> Iterator[Path]:
         try:
             package_profile(profile, archives)
         except OSError as error:
-            raise FaceloomError(f"cannot write {archives}: {error.strerror}") from None
+            place = error.filename or archives
+            raise FaceloomError(
+                f"the models cannot be packaged: {place}: {error.strerror}"
+            ) from None
         yield archives
     finally:
         shutil.rmtree(archives, ignore_errors=True)
@@ -96,7 +100,8 @@ async def _up(stack: Stack, as_json: bool) -> None:
 def _announce(stack: Stack) -> None:
     for name, target in stack.targets.items():
         typer.echo(f"{name:<14}{target}")
-    typer.echo(f"{'logs':<14}{stack.logs}")
+    # A path may have bytes that are no text.
+    typer.echo(f"{'logs':<14}{os.fsencode(stack.logs).decode(errors='replace')}")
     typer.echo("ready; Ctrl-C stops everything")
 
 
