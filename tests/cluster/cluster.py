@@ -47,19 +47,29 @@ class Cluster:
         # A make that runs these tests must not pass its own options on.
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
         self._environment = kept | {"TMPDIR": str(folder), "KCLUSTER_NAME": name}
-        self.data = folder / "data"
+        self._kubectl: list[str | Path] = [self._state / "kc"]
+        self._volume = folder / "data"
+
+    @property
+    def data(self) -> Path:
         """The volume that pods see as /data."""
+        return self._volume
+
+    @property
+    def small(self) -> Path:
+        """A volume of 16 MiB in it."""
+        return self._volume / SMALL
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """As long as the block; of what was started nothing is left."""
         with ExitStack() as leaving:
-            small = self.data / SMALL
-            small.mkdir(parents=True)
+            self.small.mkdir(parents=True)
             # First of all: the cluster's mounts are a copy of those that it finds.
-            self._run_or_skip("mount", "-t", "tmpfs", "-o", f"size={_SMALL_BYTES}", SMALL, small)
-            leaving.callback(self._run, "umount", small)
-            for folder in (self.data, small):
+            size = f"size={_SMALL_BYTES}"
+            self._run_or_skip("mount", "-t", "tmpfs", "-o", size, SMALL, self.small)
+            leaving.callback(self._run, "umount", self.small)
+            for folder in (self.data, self.small):
                 os.chown(folder, USER, USER)
             leaving.callback(self._run, TOOLS / "down", "--wipe")
             self._run_or_skip(TOOLS / "up", times=2)
@@ -70,19 +80,24 @@ class Cluster:
         self._run("make", "-j2", "images", f"BUILDER={TOOLS / 'image'} build", cwd=ROOT)
 
     def deploy(self, **environment: str) -> None:
-        """The ci overlay, with the volume in this cluster's folder.
+        """Every service, until all are ready.
 
         Args:
             environment: Of the pipeline service.
         """
-        objects = overlay("ci")
-        volume = of_kind(objects, "PersistentVolume")["faceloom-data"]
-        volume["spec"]["hostPath"]["path"] = str(self.data)
+        objects = self._objects()
         pipeline = of_kind(objects, "Deployment")["pipeline"]
         container = pipeline["spec"]["template"]["spec"]["containers"][0]
         container["env"] += [{"name": key, "value": text} for key, text in environment.items()]
         self.apply(*objects)
         self.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=600s")
+
+    def _objects(self) -> list[Object]:
+        """The ci overlay, with the volume in this cluster's folder."""
+        objects = overlay("ci")
+        volume = of_kind(objects, "PersistentVolume")["faceloom-data"]
+        volume["spec"]["hostPath"]["path"] = str(self.data)
+        return objects
 
     def apply(self, *objects: Object) -> None:
         """Creates or changes objects."""
@@ -98,7 +113,7 @@ class Cluster:
     def try_kubectl(self, *arguments: str, given: str | None = None) -> Done:
         """The same, however it ends."""
         return subprocess.run(
-            [self._state / "kc", "--namespace", NAMESPACE, *arguments],
+            [*self._kubectl, "--namespace", NAMESPACE, *arguments],
             input=given,
             capture_output=True,
             text=True,

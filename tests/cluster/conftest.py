@@ -1,6 +1,7 @@
 """One cluster for all tests of this folder: its images are built, the ci overlay is deployed and ready."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.cluster import TOOLS, Cluster
 from tests.cluster.datasets import Local, build_here
+from tests.cluster.named import NamedCluster
 from tests.cluster.pipeline_api import PipelineApi, pipeline_api
 from tests.deploy.rendering import kustomize
 
@@ -41,17 +43,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster with every service ready."""
+    kustomize()  # skips, too
+    if context := os.environ.get("FACELOOM_TEST_CLUSTER"):
+        if not shutil.which("kubectl"):
+            pytest.skip("FACELOOM_TEST_CLUSTER is set, and there is no kubectl")
+        yield from _ready(NamedCluster(context))
+        return
     if not (TOOLS / "up").is_file():
-        pytest.skip(f"no test cluster at {TOOLS}; FACELOOM_CLUSTER names its folder")
+        pytest.skip(
+            f"no test cluster at {TOOLS}; FACELOOM_TEST_CLUSTER names one that is there already"
+        )
     if os.geteuid() != 0:
         pytest.skip("the test cluster needs root")
-    kustomize()  # skips, too
     with tempfile.TemporaryDirectory(prefix="faceloom-") as folder:
-        made = Cluster(Path(folder))
-        with made.running():
-            made.build_images()
-            made.deploy(**_IMPATIENT)
-            yield made
+        yield from _ready(Cluster(Path(folder)))
+
+
+def _ready(made: Cluster) -> Iterator[Cluster]:
+    with made.running():
+        made.build_images()
+        made.deploy(**_IMPATIENT)
+        yield made
 
 
 @pytest.fixture(scope="session")

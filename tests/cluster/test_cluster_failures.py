@@ -98,10 +98,10 @@ def test_an_image_that_cannot_be_pulled(cluster: Cluster, command: Command) -> N
 
 def test_a_volume_that_fills_up(cluster: Cluster, pipeline: PipelineApi, small: Local) -> None:
     """When something is committed already, that stays and is not made again."""
+    shards = cluster.small / "faces" / ".build" / "shards"
     command = Command(cluster, pipeline, small, f"/data/{SMALL}/faces")
-    shards = cluster.data / SMALL / "faces" / ".build" / "shards"
     with ThreadPoolExecutor() as pool:
-        filling = pool.submit(fill, shards, cluster.data / SMALL / "ballast")
+        filling = pool.submit(fill, shards, cluster.small / "ballast")
         command.fails("No space left on device")
         ballast = filling.result()
     kept = manifests(shards)

@@ -10,10 +10,10 @@ _FRONT_BYTES = 250e6
 
 
 def sizes(cluster: Cluster) -> dict[str, int] | None:
-    """Bytes by image, as soon as the node has told of all."""
-    [node] = cluster.objects("nodes")
+    """Bytes by image, as soon as the nodes have told of all."""
     found = {
-        name.removeprefix("docker.io/").partition(":")[0]: image["sizeBytes"]
+        "faceloom/" + name.partition("faceloom/")[2].partition(":")[0]: image["sizeBytes"]
+        for node in cluster.objects("nodes")
         for image in node["status"]["images"]
         for name in image["names"]
     }

