@@ -50,12 +50,21 @@ def test_the_pipeline_needs_no_torch(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["studio", "label"])
-def test_the_studio_needs_no_pixels_and_no_weights(command: str) -> None:
+def test_help_of_the_studio_needs_no_pixels_and_no_weights(command: str) -> None:
     missing = ["numpy", "PIL", "safetensors", "torch", "kubernetes", "obstore"]
     done = run_without(missing, command, "--help")
 
     assert done.returncode == 0, done.stderr
     assert f"faceloom {command}" in done.stdout
+
+
+def test_the_studio_reads_pictures_without_weights() -> None:
+    missing = ["safetensors", "torch", "kubernetes", "obstore"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import faceloom.studio.app"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_requirements_of_a_role_are_the_projects() -> None:

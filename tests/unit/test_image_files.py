@@ -46,11 +46,15 @@ def test_the_kind_of_a_file_is_its_content(kind: str, said: str) -> None:
     assert (decode_rgb(image, "f") == wanted).all()
 
 
-@pytest.mark.parametrize("kind", FILES)
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("PNG", mode) for mode in ("RGB", "L", "RGBA", "P")),
+        *(("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
+        *(("WEBP", mode) for mode in ("RGB", "L", "RGBA", "P")),
+    ],
+)
 def test_headers_say_what_decoders_find(kind: str, mode: str) -> None:
-    if (kind, mode) in {("JPEG", "RGBA"), ("JPEG", "P"), ("PNG", "CMYK"), ("WEBP", "CMYK")}:
-        pytest.skip(f"no {kind} has {mode}")
     picture = PilImage.fromarray(samples.face(1, 70, 40)).convert(mode)
     for options in (
         {},
