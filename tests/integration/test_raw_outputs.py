@@ -229,7 +229,9 @@ def test_drawings(
     ours = raw(sketches, "sketch", *put(tmp_path, *pictures), "--out", tmp_path / "out")
 
     mean, std = sketch_simplification.MEAN, sketch_simplification.STD
-    grey = [torch.from_numpy(pixels @ [0.299, 0.587, 0.114] / 255) for pixels in pictures]
+    # Upstream's luminance is whole; Pillow's weights are 65536ths.
+    weighed = [pixels.astype(int) @ [19595, 38470, 7471] for pixels in pictures]
+    grey = [torch.from_numpy((values + 2**15 >> 16) / 255) for values in weighed]
     theirs = [sketch_simplification.drawing(simplification, (g - mean) / std) for g in grey]
     assert_equal_output(torch.from_numpy(ours), torch.stack(theirs))
 
