@@ -103,11 +103,12 @@ async def build_here(
 ) -> dict[str, Any]:
     """Runs the build in this process, with models in this process."""
     started = time.monotonic()
-    # Not at the top: it needs numpy, which commands that only ask the service do without.
-    from faceloom.pipeline.run import run_build
-
     try:
         async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
+            # Not at the top: it needs numpy, which commands that only ask the service do without. After
+            # the engine, so that of what is missing the extra is named that brings all.
+            from faceloom.pipeline.run import run_build
+
             with display.bar:
                 result = await run_build(
                     spec,
