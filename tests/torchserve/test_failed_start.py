@@ -136,7 +136,7 @@ def test_java_that_cannot_have_its_memory(
 
 
 def test_a_second_stack_on_the_same_ports(stack, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    options = ("--port-offset", str(stack.port_offset), "--dir", tmp_path / "other", "--json")
+    options = ("--port-offset", str(stack.port_offset), "--dir", tmp_path / "other")
     done = faceloom("up", *options, store=model_store())
 
     assert (done.code, done.out) == (1, "")
