@@ -88,7 +88,9 @@ def _running(folder: Path, profile: str) -> Iterator[RunningStack]:
         up.terminate()
         code = up.wait(_STOP_SECONDS)
     assert code == 0
-    assert [one for one in family if one.is_running()] == []
+    # What was killed may take a moment to be gone.
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", started.torchserve_ports.grpc_inference)) != 0
 

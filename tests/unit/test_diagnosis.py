@@ -51,6 +51,14 @@ def worker(message: str, logger: str = "MODEL_LOG", level: str = "warn") -> dict
             ['{"level": "critical", "message": "cannot listen on 127.0.0.1:1: no", "stack": ""}'],
             "cannot listen on 127.0.0.1:1: no",
         ),
+        (
+            [
+                "# A fatal error has been detected by the Java Runtime Environment:",
+                "#  SIGSEGV (0xb) at pc=0x00007f, pid=1, tid=2",
+                "jvm_args: -XX:+ErrorFileToStderr",
+            ],
+            "SIGSEGV (0xb) at pc=0x00007f, pid=1, tid=2",
+        ),
         (["Model server started.", "WARNING: old"], "exit code 3"),
     ],
 )

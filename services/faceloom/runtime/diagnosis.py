@@ -11,7 +11,10 @@ _WORKER = re.compile(r"W-\d+-(?P<service>\w+?)_\d")
 _WORKERS_OUTPUT = "MODEL_LOG"
 # What TorchServe logs when a worker ended before its model was loaded.
 _DIED = ("Load model failed", "Backend worker error")
-_CAUSED_BY = re.compile(r"Caused by: (?:[\w.$]+: )?(?P<cause>.+)")
+# The cause of a Java exception, and what Java's crash handler begins with.
+_CAUSED_BY = re.compile(
+    r"(?:Caused by: (?:[\w.$]+: )?|#\s+(?=SIG[A-Z]+ |There is insufficient memory))(?P<cause>.+)"
+)
 # The last line of a Python traceback.
 _RAISED = re.compile(r"(?:\w+\.)*(?P<error>[A-Z]\w*(?:: .+|Error|Exception))", re.DOTALL)
 _TROUBLE = ("error", "critical")

@@ -25,8 +25,8 @@ _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 20
 # How long a dead process's last words may take to reach the log.
 _LAST_WORDS_SECONDS = 2
-# As many lines as a long stack has.
-_REMEMBERED = 200
+# As many lines as Java writes when it crashes.
+_REMEMBERED = 3000
 # Loaded here, because a child that shares locks with threads may only call.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
