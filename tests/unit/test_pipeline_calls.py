@@ -15,6 +15,7 @@ from faceloom.runtime.errors import (
     ServiceError,
     Unavailable,
 )
+from faceloom.runtime.retrying import Retrying, refusals
 
 
 def patient(silence: float = 60.0) -> PatientService:
@@ -41,6 +42,18 @@ async def test_passing_errors_are_repeated_until_the_answer() -> None:
     send = Answers(Unavailable("a"), Overloaded("b"), DeadlineExceeded("c"), "answer")
     assert await patient().call(send) == "answer"
     assert send.sent == 4
+
+
+async def test_a_call_of_a_build_says_how_often_it_was_refused() -> None:
+    """Through the client, which tries once: full queues keep places for whoever says so."""
+    answer, said = Answers(Overloaded("full"), Unavailable("gone"), "answer"), []
+
+    async def send() -> str:
+        said.append(refusals())
+        return await answer()
+
+    assert await patient().call(lambda: Retrying(wait=0).call("sketch", send)) == "answer"
+    assert said == [0, 1, 1]
 
 
 async def test_the_requests_own_fault_is_refused_at_once() -> None:

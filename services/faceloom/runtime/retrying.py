@@ -94,7 +94,8 @@ class Retrying:
         Raises:
             ServiceError: The last answer. When the call was tried again, the message says for how long.
         """
-        tries = full = 0
+        # A build tries again itself, and counts on from there.
+        tries, full = 0, refusals()
         failing_since = 0.0
         with carrying_request_id():
             while True:
