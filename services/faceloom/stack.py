@@ -25,7 +25,7 @@ from faceloom.runtime.ports import check_offset, free_offset, metrics_port
 from faceloom.runtime.program import Program
 from faceloom.runtime.proxies import channel_options
 from faceloom.runtime.service import services
-from faceloom.runtime.targets import PIPELINE_PORT
+from faceloom.runtime.targets import PIPELINE_PORT, PIPELINE_SERVICE
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.process import torchserve_command
 from faceloom.runtime.torchserve.scratch import make_scratch
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 # Where clients look for services is not where a stack listens.
 CLIENTS_ENVIRONMENT = ("FACELOOM_HOST", "FACELOOM_TARGETS")
-PIPELINE_SERVICE = "faceloom.pipeline.v1.PipelineService"
 
 _LOOK_SECONDS = 0.2
 # What a process has taken when it is ready, measured with the tiny models: TorchServe, a front or the
@@ -204,9 +203,15 @@ class Stack:
             await program.kill()
             cause = why_it_died(program.said, code)
             log.warning("died", extra={"program": program.name, "exit_code": code, "cause": cause})
+            await self._start_again(program)
+
+    async def _start_again(self, program: Program) -> None:
+        while True:
             await asyncio.sleep(program.backoff)
-            with contextlib.suppress(FaceloomError):
-                await program.start()
+            try:
+                return await program.start()
+            except FaceloomError as error:
+                log.warning("not started again yet", extra={"cause": str(error)})
 
     def _torchserve(self, scratch: Path) -> Program:
         folder = scratch / "ts"

@@ -1,5 +1,6 @@
 """Child processes, real ones: whatever they write and however they end, their logs are lines of JSON."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from tests.fakes import eventually
 
 from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.program import Program
+from faceloom.stack import Stack
 
 
 def program(tmp_path: Path, code: str, log: Path | None = None) -> Program:
@@ -79,11 +81,42 @@ async def test_a_process_that_is_torn_down_in_the_middle_of_a_line(tmp_path: Pat
 
 async def test_much_is_written_at_once(tmp_path: Path) -> None:
     """More than a pipe holds, so whoever does not read keeps it from ending."""
-    await ended(program(tmp_path, "print('x' * 10**6); print('y\\n' * 5_000)"))
+    await ended(program(tmp_path, "print('x' * 10**6); print('y\\n' * 500)"))
 
-    found = lines(tmp_path)
-    assert len(found) == 5_002
-    assert len(found[1]["message"]) == 10**6
+    async def all_is_written() -> bool:
+        return (tmp_path / "child.log").read_bytes().count(b"\n") == 502
+
+    await eventually(all_is_written)
+    assert len(lines(tmp_path)[1]["message"]) == 10**6
+
+
+async def test_a_line_that_is_json_of_no_reasonable_depth(tmp_path: Path) -> None:
+    await ended(program(tmp_path, "print('[' * 200_000); print('goes on')"))
+
+    assert [line["message"][:7] for line in lines(tmp_path)] == ["starts", "[" * 7, "goes on"]
+
+
+async def test_what_cannot_be_started_again_is_told_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = program(tmp_path, "import sys; sys.exit(3)")
+    await child.start()
+    child.log = Path("/dev/full")
+    keeping = asyncio.create_task(Stack(tmp_path, tmp_path)._keep(child))
+
+    async def told() -> bool:
+        return any(getattr(one, "cause", "").endswith("device") for one in caplog.records)
+
+    async def started_again() -> bool:
+        return len(lines(tmp_path)) > 1
+
+    await eventually(told)
+    assert [one.message for one in caplog.records].count("died") == 1
+    child.log = tmp_path / "child.log"
+    await eventually(started_again)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await child.kill()
 
 
 async def test_a_full_disk_is_said_at_once(tmp_path: Path) -> None:

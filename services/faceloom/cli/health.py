@@ -51,9 +51,9 @@ def _of_service(short: str, name: str, port_offset: int | None) -> tuple[str, st
     """Where a service is that was named in short, and its full name."""
     # Not at the top: probes, which give addresses, come often and shall cost little.
     from faceloom.runtime.service import service
-    from faceloom.runtime.targets import targets_at
+    from faceloom.runtime.targets import PIPELINE_SERVICE, targets_at
 
-    full = "faceloom.pipeline.v1.PipelineService" if short == "pipeline" else service(short).service
+    full = PIPELINE_SERVICE if short == "pipeline" else service(short).service
     return targets_at(port_offset).of(short), name or full
 
 

@@ -85,7 +85,7 @@ def as_event(line: str, program: str) -> dict[str, Any]:
     """
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if isinstance(said, dict):
         return said

@@ -11,6 +11,8 @@ from faceloom.runtime.service import service, services
 from faceloom.runtime.settings import Settings
 
 PIPELINE_PORT = 50050
+# Its full name, for those that do without its stubs.
+PIPELINE_SERVICE = "faceloom.pipeline.v1.PipelineService"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _MAX_PORT = 65_535
