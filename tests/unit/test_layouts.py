@@ -14,7 +14,7 @@ from tests.samples import Array
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
 from faceloom.segmentation.classes import PALETTE
-from faceloom.segmentation.layouts import Source, read_layout
+from faceloom.segmentation.layouts import ToldBy, read_layout
 
 RESAMPLING = PilImage.Resampling
 
@@ -139,9 +139,9 @@ BY_ID: dict[str, tuple[image_pb2.Image, Array]] = {
 def test_colours_say_the_class(name: str) -> None:
     image, wanted = BY_COLOUR[name]
 
-    labels, source = read_layout(image, "layout")
+    labels, told_by = read_layout(image, "layout")
 
-    assert source is Source.COLOURS
+    assert told_by is ToldBy.COLOURS
     assert (labels == wanted).all()
 
 
@@ -149,16 +149,16 @@ def test_colours_say_the_class(name: str) -> None:
 def test_ids_come_through_as_they_are(name: str) -> None:
     image, wanted = BY_ID[name]
 
-    labels, source = read_layout(image, "layout")
+    labels, told_by = read_layout(image, "layout")
 
-    assert source is Source.IDS
+    assert told_by is ToldBy.IDS
     assert (labels == wanted).all()
 
 
 def test_a_palette_of_ids_in_their_own_colours_says_both() -> None:
-    labels, source = read_layout(in_palette(IDS, np.array(PALETTE, np.uint8)), "layout")
+    labels, told_by = read_layout(in_palette(IDS, np.array(PALETTE, np.uint8)), "layout")
 
-    assert source is Source.BOTH
+    assert told_by is ToldBy.BOTH
     assert (labels == IDS).all()
 
 

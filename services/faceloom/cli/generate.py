@@ -17,8 +17,9 @@ from faceloom.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.errors import UsageError
+from faceloom.runtime.wording import counted
 
-Source: TypeAlias = int | pb.Latent
+Given: TypeAlias = int | pb.Latent
 
 _AT_ONCE = 64
 _PSI = 0.7
@@ -98,7 +99,7 @@ def generate(
     )
     written: list[str] = []
 
-    def take(some: Sequence[Source], answer: pb.GenerateResponse) -> None:
+    def take(some: Sequence[Given], answer: pb.GenerateResponse) -> None:
         for place, (one, face) in enumerate(zip(some, answer.faces, strict=True), outcome.done):
             name = _latent_name(place) if isinstance(one, pb.Latent) else f"seed{one:07d}.png"
             file = write_file(out / name, face.image.data)
@@ -111,12 +112,12 @@ def generate(
         at_once, _itself, partial(_request, base), Faceloom.generate, take, options=_OPTIONS
     )
     also = service.ask(given, question, outcome)
-    outcome.report({"files": written, **also}, f"{outcome.done} faces in {out}")
+    outcome.report({"files": written, **also}, f"{counted(outcome.done, 'face')} in {out}")
 
 
 def _given(
     seeds: str | None, latents: Path | None, space: Space | None
-) -> tuple[Iterable[Source], int, bool]:
+) -> tuple[Iterable[Given], int, bool]:
     """What faces are made of, how many there are, and whether they are w or w+."""
     if latents is None:
         if space is not None:
@@ -129,8 +130,8 @@ def _given(
     return read, len(read), read[0].space != pb.LATENT_SPACE_Z
 
 
-def _itself(source: Source) -> Source:
-    return source
+def _itself(given: Given) -> Given:
+    return given
 
 
 def _latent_name(place: int) -> str:
@@ -182,7 +183,7 @@ def read_latents(file: Path, space: Space | None) -> list[pb.Latent]:
     return [pb.Latent(values=row.ravel(), space=kind) for row in values]
 
 
-def _request(base: pb.GenerateRequest, some: Sequence[Source]) -> pb.GenerateRequest:
+def _request(base: pb.GenerateRequest, some: Sequence[Given]) -> pb.GenerateRequest:
     request = pb.GenerateRequest(
         seeds=[one for one in some if isinstance(one, int)],
         latents=[one for one in some if isinstance(one, pb.Latent)],

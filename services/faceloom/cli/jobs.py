@@ -73,11 +73,8 @@ def work_command(
     log_json()
     try:
         try:
-            where, which, what = (
-                output_of(output),
-                _given(index),
-                _spec(candidates, accepted, seed, psi),
-            )
+            where, which = output_of(output), _given(index)
+            what = _spec(candidates, accepted, seed, psi)
         except UsageError as error:
             raise Misconfigured(str(error)) from None
         assignment = Assignment(where, which, what, shards, jobs, retry_failed, finalize)

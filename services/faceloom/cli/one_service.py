@@ -88,7 +88,7 @@ def _head(error: ServiceError) -> str:
     return re.split(r"[.\[]", error.field or "")[0]
 
 
-class _Waiting(Generic[S, T]):
+class _Backlog(Generic[S, T]):
     """Things that are asked for next. They are read when their turn comes, a call's worth at a time."""
 
     def __init__(
@@ -220,20 +220,20 @@ class OneService:
         asked: list[Req],
     ) -> None:
         models = {self.name: self._folder} if self.engine is EngineKind.INPROCESS else None
-        waiting = _Waiting(sources, question, outcome)
+        backlog = _Backlog(sources, question, outcome)
         async with connect(self.engine, models) as faceloom:
             with outcome.bar:
-                while some := waiting.call():
+                while some := backlog.call():
                     try:
                         answer = await question.send(faceloom, question.request(some))
                     except ServiceError as error:
-                        waiting.refused(len(some), error)
+                        backlog.refused(len(some), error)
                         continue
                     question.take(some, answer)
                     if self.raw:
                         # One by one, because the service may take no more; chunks are of one size anyway.
                         asked += [question.request([thing]) for thing in some]
-                    waiting.answered(len(some))
+                    backlog.answered(len(some))
                     outcome.succeeded(len(some))
 
     def _write_raw(self, target: Path, requests: Sequence[Req]) -> None:

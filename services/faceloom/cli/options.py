@@ -101,13 +101,13 @@ def connect_services(wait: float | None = None) -> Faceloom:
         wait: As in `Faceloom.connect`, where the command line has no --wait.
     """
     return Faceloom.connect(
-        port_offset=_port_offset.get(), wait=_wait_or(wait), notice=_Waiting().tell
+        port_offset=_port_offset.get(), wait=_wait_or(wait), notice=_Notices().tell
     )
 
 
 def connect_pipeline(wait: float | None = None) -> PipelineClient:
     """A client of the running pipeline service; `wait` as in `connect_services`."""
-    retrying = Retrying(_wait_or(wait), _Waiting().tell)
+    retrying = Retrying(_wait_or(wait), _Notices().tell)
     return PipelineClient(port_offset=_port_offset.get(), retrying=retrying)
 
 
@@ -122,7 +122,7 @@ def _wait_or(default: float | None) -> float | None:
     return default if given is None else given
 
 
-class _Waiting:
+class _Notices:
     """Tells whoever sits at a terminal why nothing happens, now and then."""
 
     def __init__(self) -> None:

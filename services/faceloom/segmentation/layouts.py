@@ -37,7 +37,7 @@ _SPREAD: Final = {"L;2": 85, "L;4": 17}
 _WANTED: Final = "CelebAMask-HQ's 19 colours or ids 0 to 18 in grey"
 
 
-class Source(Enum):
+class ToldBy(Enum):
     """What said the classes."""
 
     IDS = auto()
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
     """Ids, uint8 [H, W], 0 to 18, in CelebAMask-HQ's order; if they came as ids, in that of who sent them."""
 
     labels: LabelMap
-    source: Source
+    told_by: ToldBy
 
 
 def read_layout(image: image_pb2.Image, field: str) -> Layout:
@@ -69,7 +69,7 @@ def read_layout(image: image_pb2.Image, field: str) -> Layout:
     if is_file(image):
         layout = _of_file(image.data, field)
     elif image.format in (image_pb2.IMAGE_FORMAT_LABELS8, image_pb2.IMAGE_FORMAT_GRAY8):
-        layout = Layout(_ids(decode_raw(image, field)[:, :, 0], field), Source.IDS)
+        layout = Layout(_ids(decode_raw(image, field)[:, :, 0], field), ToldBy.IDS)
     elif image.format == image_pb2.IMAGE_FORMAT_RGB8:
         layout = _of_colours(decode_raw(image, field), field)
     else:
@@ -92,7 +92,7 @@ def _of_file(data: bytes, field: str) -> Layout:
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode in ("1", "L", "I;16") or _is_black(picture):
-            return Layout(_ids(_values(picture, stored, field), field), Source.IDS)
+            return Layout(_ids(_values(picture, stored, field), field), ToldBy.IDS)
         return _of_picture(picture, stored, field)
 
 
@@ -149,9 +149,9 @@ def _of_picture(picture: ImageFile, stored: str, field: str) -> Layout:
             "all of it is black in the first 8 bits of 16; save the layout with 8 bits", field=field
         )
     layout = _of_colours(shown, field, exact=picture.format == "PNG")
-    if picture.mode == "P" and layout.source is Source.COLOURS:
+    if picture.mode == "P" and layout.told_by is ToldBy.COLOURS:
         same = (np.asarray(picture) == layout.labels) | (alpha == 0)
-        return layout._replace(source=Source.BOTH if same.all() else Source.COLOURS)
+        return layout._replace(told_by=ToldBy.BOTH if same.all() else ToldBy.COLOURS)
     return layout
 
 
@@ -159,17 +159,17 @@ def _of_colours(shown: Pixels, field: str, *, exact: bool = True) -> Layout:
     """The layout of colours [H, W, 3], of which ids are taken only where they are exact."""
     classes = _looked_up(shown, PALETTE)
     if (classes <= _LAST).all():
-        return Layout(classes, Source.COLOURS)
+        return Layout(classes, ToldBy.COLOURS)
     grey = (shown == shown[:, :, :1]).all()
     if not exact and grey:
         raise InvalidArgument(
             "a WebP may have changed ids; save the layout as PNG", field=f"{field}.data"
         )
     if grey:
-        return Layout(_ids(shown[:, :, 0], field), Source.IDS)
+        return Layout(_ids(shown[:, :, 0], field), ToldBy.IDS)
     ids = _looked_up(shown, _VOC)
     if exact and (ids <= _LAST).all():
-        return Layout(_ids(ids, field), Source.IDS)
+        return Layout(_ids(ids, field), ToldBy.IDS)
     y, x = _first(classes > _LAST)
     colour = "#" + bytes(shown[y, x]).hex()
     why = (

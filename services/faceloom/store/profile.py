@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.service import Service, services
+from faceloom.runtime.wording import unreadable
 
 # Of models and profiles: what is safe as the name of a folder.
 SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
@@ -113,9 +114,7 @@ def read_profile(name: str) -> Profile:
     try:
         return Profile.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise FaceloomError(f"{file} is not a profile: {place} {first['msg']}") from None
+        raise FaceloomError(f"{file} is not a profile: {unreadable(error)}") from None
 
 
 def profile_services(profile: str) -> dict[str, Service]:

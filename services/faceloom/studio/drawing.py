@@ -125,14 +125,11 @@ def _opened(data: bytes, board: _Board) -> Pixels:
     # Any format of files: the bytes say which one it is.
     image = image_pb2.Image(format=image_pb2.IMAGE_FORMAT_PNG, data=data)
     if board.task is Task.SEGMENTATION:
-        shown, smoothing, margin = (
-            read_layout(image, "layout").labels,
-            PilImage.Resampling.NEAREST,
-            0,
-        )
+        shown = read_layout(image, "layout").labels
+        smoothing, margin = PilImage.Resampling.NEAREST, 0
     else:
-        grey = on_white_paper(decode_grey(image, "sketch"))
-        shown, smoothing, margin = grey, PilImage.Resampling.BILINEAR, _PAPER
+        shown = on_white_paper(decode_grey(image, "sketch"))
+        smoothing, margin = PilImage.Resampling.BILINEAR, _PAPER
     size = (board.size, board.size)
     return np.asarray(ImageOps.pad(PilImage.fromarray(shown), size, smoothing, color=margin))
 

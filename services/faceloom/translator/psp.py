@@ -67,7 +67,8 @@ _TASK_NOTES = {
     SEGMENTATION: (
         "It translates layouts of 19 classes, in CelebAMask-HQ's order. The published weights were trained"
         " with label maps that were resized bilinearly before they were told apart, so that up to a few"
-        " percent of the pixels, at the borders, were of classes in between; here they keep their classes."
+        " percent of the pixels, at the borders, were of classes in between; its option `preprocessing` says"
+        " whether they are here."
     ),
     FACE: "It takes faces: RGB, -1 to 1, cut out as FFHQ's are.",
 }

@@ -14,7 +14,7 @@ from faceloom.generator.v1 import generator_pb2
 from faceloom.runtime.errors import FailedPrecondition, InvalidArgument
 from faceloom.runtime.images import Pixels, decode_grey, decode_rgb
 from faceloom.segmentation.labels import BISENET_TO_CELEBA
-from faceloom.segmentation.layouts import Source, read_layout
+from faceloom.segmentation.layouts import ToldBy, read_layout
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
 from faceloom.translator.preprocessing import Preprocessing
 from faceloom.translator.v1 import translator_pb2 as pb
@@ -147,14 +147,14 @@ def _side(network: Translator, task: str, field: str) -> int:
 
 def _labels(layout: pb.Layout) -> Pixels:
     """Ids in CelebAMask-HQ's order, [H, W]."""
-    labels, source = read_layout(layout.image, "layout.image")
+    labels, told_by = read_layout(layout.image, "layout.image")
     if layout.order not in (pb.LABEL_ORDER_CELEBAMASK_HQ, pb.LABEL_ORDER_BISENET):
         raise InvalidArgument("say CELEBAMASK_HQ or BISENET", field="layout.order")
     # Colours name classes; an order is a matter of ids.
-    if layout.order == pb.LABEL_ORDER_CELEBAMASK_HQ or source is Source.COLOURS:
+    if layout.order == pb.LABEL_ORDER_CELEBAMASK_HQ or told_by is ToldBy.COLOURS:
         return labels
     meant = BISENET_TO_CELEBA[labels]
-    if source is Source.BOTH and (meant != labels).any():
+    if told_by is ToldBy.BOTH and (meant != labels).any():
         raise InvalidArgument(
             "its palette has CelebAMask-HQ's colours in CelebAMask-HQ's order; say that order, or send ids in"
             " BiSeNet's order as grey",
