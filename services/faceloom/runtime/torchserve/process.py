@@ -70,9 +70,13 @@ def torchserve_command(
         *("-f", str(config)),
         "-ncs",
     ]
-    environment = {
+    return command, _environment(folder, str(JAVA_HOME))
+
+
+def _environment(folder: Path, java_home: str) -> dict[str, str]:
+    return {
         **os.environ,
-        "JAVA_HOME": str(JAVA_HOME),
+        "JAVA_HOME": java_home,
         # In the locale C, Java reads no other letters than ASCII in paths.
         "LC_ALL": "C.UTF-8",
         "TMPDIR": str(folder / _TEMPORARY),
@@ -84,7 +88,6 @@ def torchserve_command(
         "MALLOC_MMAP_THRESHOLD_": str(2**30),
         "MALLOC_TRIM_THRESHOLD_": str(2**30),
     }
-    return command, environment
 
 
 def _folder(package: str) -> Path:
