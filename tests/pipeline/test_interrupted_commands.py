@@ -76,7 +76,7 @@ async def test_the_only_follower_stops_the_build_that_it_began(tmp_path: Path) -
 
         (after,) = await client.newest(2)
     assert (code, told[-1]) == (
-        1,
+        130,
         "faceloom: cancelled; the same command takes the build up again",
     )
     assert after.state == pb.BUILD_STATE_CANCELLED
@@ -91,10 +91,10 @@ async def test_a_build_that_others_follow_goes_on(tmp_path: Path) -> None:
 
         goes_on = f"faceloom: build {build_id} goes on in the pipeline service"
         code, told = await interrupt(first)
-        assert (code, told[-1]) == (1, f"{goes_on}: others watch it")
+        assert (code, told[-1]) == (130, f"{goes_on}: others watch it")
         # Nobody else is left, but it is not the one that began it.
         code, told = await interrupt(second)
-        assert (code, told[-1]) == (1, f"{goes_on}: another command began it")
+        assert (code, told[-1]) == (130, f"{goes_on}: another command began it")
         gate.open.set()
         code, told = await end(third)
 
@@ -113,9 +113,29 @@ async def test_a_build_in_the_commands_own_process_says_what_it_is_doing(tmp_pat
     code, told = await interrupt(command)
 
     assert (code, told) == (
-        1,
+        130,
         [
             "stopping; Ctrl-C again ends at once: shards that are not committed are lost",
             "faceloom: interrupted; the same command takes the build up again",
         ],
+    )
+
+
+async def test_a_build_that_nobody_takes_yet_is_interrupted_in_a_line(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        asked.set()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as nobody:
+        port = nobody.sockets[0].getsockname()[1]
+        command = await build(tmp_path / "faces", port, "--wait", "600")
+        async with asyncio.timeout(60):
+            await asked.wait()
+        code, told = await interrupt(command)
+
+    assert (code, told[-1]) == (
+        130,
+        "faceloom: interrupted; the same command takes the build up again",
     )

@@ -11,7 +11,7 @@ import typer
 
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
 from faceloom.cli.build_service import build_in_service
-from faceloom.cli.faults import INTERRUPTED
+from faceloom.cli.faults import INTERRUPTED, Interrupted
 from faceloom.cli.options import (
     AsJson,
     Engine,
@@ -91,7 +91,10 @@ async def _until_interrupted(making: Coroutine[Any, Any, T]) -> T:
         task.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
-    return await task
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise Interrupted(f"interrupted; {AGAIN}") from None
 
 
 async def build_here(
@@ -103,22 +106,19 @@ async def build_here(
 ) -> dict[str, Any]:
     """Runs the build in this process, with models in this process."""
     started = time.monotonic()
-    try:
-        async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
-            # Not at the top: it needs numpy, which commands that only ask the service do without. After
-            # the engine, so that of what is missing the extra is named that brings all.
-            from faceloom.pipeline.run import run_build
+    async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
+        # Not at the top: it needs numpy, which commands that only ask the service do without. After the
+        # engine, so that of what is missing the extra is named that brings all.
+        from faceloom.pipeline.run import run_build
 
-            with display.bar:
-                result = await run_build(
-                    spec,
-                    output,
-                    faceloom,
-                    options,
-                    lambda now: display.show(now.processed, now.kept, now.images_per_second),
-                )
-    except asyncio.CancelledError:
-        raise FaceloomError(f"interrupted; {AGAIN}") from None
+        with display.bar:
+            result = await run_build(
+                spec,
+                output,
+                faceloom,
+                options,
+                lambda now: display.show(now.processed, now.kept, now.images_per_second),
+            )
     print_notes(result.notes)
     progress = result.progress
     return outcome(

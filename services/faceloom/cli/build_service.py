@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
+from faceloom.cli.faults import Interrupted
 from faceloom.cli.options import connect_pipeline, wait_seconds
 from faceloom.pipeline.builds import build_id
 from faceloom.pipeline.client import PipelineClient
@@ -29,6 +30,7 @@ async def build_in_service(
     Being cancelled (Ctrl-C) cancels the build there, unless another command began it or others watch it.
 
     Raises:
+        Interrupted: This was cancelled; says what became of the build.
         FaceloomError: The build failed or was cancelled.
     """
     start_tracing("cli")
@@ -49,7 +51,7 @@ async def build_in_service(
                     last = await _follow(client, made, display)
             except asyncio.CancelledError:
                 began = made.id == build_id(request.request_id)
-                raise FaceloomError(await _leave(client, made.id, began)) from None
+                raise Interrupted(await _leave(client, made.id, began)) from None
     if last.state != pb.BUILD_STATE_SUCCEEDED:
         raise FaceloomError(f"{last.error or 'it was cancelled'}; {AGAIN}")
     print_notes(last.notes)
