@@ -81,7 +81,7 @@ def running(touch: Touch) -> Iterator[File]:
         yield (
             "tar.pt",
             file.getvalue(),
-            "is not a PyTorch checkpoint or safetensors file, but begins with b'storages'",
+            "is not a PyTorch checkpoint or safetensors file, but begins with 73 74 6f 72 61 67 65 73",
         )
 
 
@@ -123,7 +123,9 @@ def disguised() -> Iterator[File]:
         pickle.dumps({}),
         "is not a PyTorch checkpoint or safetensors file, but a plain pickle",
     )
-    yield "noise.pt", b"\x00noise", r"but begins with b'\\x00noise'"
+    yield "index.pt", b'{"weight_map": {}}', "but text in JSON; .* be joined"
+    yield "torch7.pt", b"\x03\0\0\0\1\0\0\0\3\0\0\0", "but a Torch7 file"
+    yield "noise.pt", b"\x00noise", "but begins with 00 6e 6f 69 73 65"
 
 
 def archives() -> Iterator[File]:

@@ -15,7 +15,7 @@ from tests.fakes import FakeEngine, until
 
 from faceloom.client import Faceloom
 from faceloom.generator.v1 import generator_pb2
-from faceloom.runtime.errors import Internal, Unavailable
+from faceloom.runtime.errors import Internal, Overloaded, Unavailable
 from faceloom.runtime.logs import JsonFormatter
 from faceloom.runtime.request_id import carrying_request_id
 
@@ -177,3 +177,19 @@ async def test_one_id_is_in_the_logs_of_all_that_a_request_passes(
     [refused] = [line for line in lines if line["message"] == "rpc refused"]
     assert (refused["request_id"], refused["code"]) == (request_id, "INTERNAL")
     assert refused["rpc"] == "Generate"
+
+
+async def test_a_full_queue_does_not_fill_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = FakeEngine()
+    engine.outcomes = [Overloaded("full"), Internal("broken")]
+    front = await serve(engine)
+    caplog.set_level("DEBUG")
+
+    async with rpc.connect(front.port) as channel:
+        codes = [(await rpc.refusal(generate(channel))).code for _ in range(2)]
+
+    assert codes == ["RESOURCE_EXHAUSTED", "INTERNAL"]
+    told = [record for record in caplog.records if record.message == "rpc refused"]
+    assert [vars(record)["code"] for record in told] == ["INTERNAL"]

@@ -13,6 +13,7 @@ import typer
 from faceloom.cli.json_output import print_object
 from faceloom.client import Faceloom
 from faceloom.pipeline.client import PipelineClient
+from faceloom.runtime.channel import ChannelCaller
 from faceloom.runtime.errors import ServiceError, UsageError
 from faceloom.runtime.retrying import WAIT_SECONDS, Retrying
 from faceloom.runtime.tracing import start_tracing
@@ -87,15 +88,16 @@ def connect(
     """
     start_tracing("cli")
     if engine is EngineKind.TORCHSERVE:
-        return connect_services()
+        retrying = Retrying(_wait.get(), _Notices().tell, late=True)
+        return Faceloom(ChannelCaller(port_offset=_port_offset.get(), retrying=retrying))
     # Not at the top: it loads torch, which clients do without.
     from faceloom.inprocess import InProcessCaller
 
     return Faceloom(InProcessCaller(profile or "tiny", models))
 
 
-def connect_services(wait: float | None = None) -> Faceloom:
-    """A client of the running model services.
+def connect_services(wait: float) -> Faceloom:
+    """A client of the running model services, for people who wait at a page.
 
     Args:
         wait: As in `Faceloom.connect`, where the command line has no --wait.

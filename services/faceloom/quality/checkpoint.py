@@ -80,7 +80,7 @@ def read_timm(path: Path, answers: Answers, variant: str | None = None) -> Impor
     classes, keep = _classes(path, count, answers)
     threshold = _THRESHOLD if answers.threshold is None else answers.threshold
     if not 0 <= threshold <= 1:
-        raise UsageError(f"the threshold is {threshold}; scores are between 0 and 1")
+        raise UsageError(f"--threshold {threshold}: scores are between 0 and 1")
     place = next((place for place in _PLACES if saved.get(place) is not None), None)
     return Imported(
         network=network,

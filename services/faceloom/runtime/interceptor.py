@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from faceloom.runtime.errors import Internal, ServiceError
+from faceloom.runtime.errors import Internal, Overloaded, ServiceError
 from faceloom.runtime.metrics import RpcMetrics
 from faceloom.runtime.request_id import take_request_id
 from faceloom.runtime.tracing import begin_answer, end_answer
@@ -94,9 +94,10 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             yield
         except ServiceError as error:
             code = error.code
-            log.info(
-                "rpc refused", extra={"rpc": labels[1], "code": code.name, "reason": error.reason}
-            )
+            # Of a full queue there are as many as clients care to send, and metrics count them.
+            if not isinstance(error, Overloaded):
+                said = {"rpc": labels[1], "code": code.name, "reason": error.reason}
+                log.info("rpc refused", extra=said)
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except asyncio.CancelledError:
             late = _deadline_passed(context)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias, TypeVar
 
-from faceloom.runtime.errors import Overloaded, ServiceError, Unavailable
+from faceloom.runtime.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
 from faceloom.runtime.request_id import carrying_request_id
 
 T = TypeVar("T")
@@ -81,11 +81,16 @@ class Retrying:
             queue is full (RESOURCE_EXHAUSTED), from the first failure on; 0 tries once. Without it, 60, but
             5 for a service that has never answered.
         notice: Is told, before every pause, which service a call waits for, and its last answer.
+        late: Whether a call whose time is over is tried again, too: a worker that is being restarted may
+            have kept it waiting. For whoever has more time than one call.
     """
 
-    def __init__(self, wait: float | None = None, notice: Notice | None = None) -> None:
+    def __init__(
+        self, wait: float | None = None, notice: Notice | None = None, late: bool = False
+    ) -> None:
         self._wait = wait
         self._notice = notice
+        self._passing = (Unavailable, Overloaded, *([DeadlineExceeded] if late else []))
         self._answered: set[str] = set()
 
     async def call(self, service: str, send: Callable[[], Awaitable[T]]) -> T:
@@ -104,7 +109,7 @@ class Retrying:
                         answer = await send()
                     self._answered.add(service)
                     return answer
-                except (Unavailable, Overloaded) as error:
+                except self._passing as error:
                     if error.reason != UNREACHABLE:
                         self._answered.add(service)
                     now = time.monotonic()

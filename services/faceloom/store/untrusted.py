@@ -34,7 +34,9 @@ _KNOWN = {
     b"<": "a web page; the download failed, fetch it again in a browser",
     b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with 'git lfs pull'",
     b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"{": "text in JSON; what lies in several files beside it has to be joined into one first",
     b"\x89HDF": "an HDF5 file, as Keras writes",
+    b"\x03\0\0\0\1\0\0\0": "a Torch7 file",
     ZIP_MAGIC: "a zip file, as torch.save writes",
     LEGACY_MAGIC: "what torch.save wrote before PyTorch 1.6",
     _PICKLE_MAGIC: "a plain pickle",
@@ -120,7 +122,8 @@ def _check_begin(file: mmap.mmap, kind: str, *magic: bytes) -> None:
     known = [name for begin, name in _KNOWN.items() if head.lstrip().startswith(begin)]
     if is_safetensors(file):
         known = ["a safetensors file"]
-    raise Refusal(f"is not {kind}, but {(known or [f'begins with {head[:8]!r}'])[0]}")
+    what = known[0] if known else "begins with " + head[:8].hex(" ")
+    raise Refusal(f"is not {kind}, but {what}")
 
 
 @contextmanager
