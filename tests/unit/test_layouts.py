@@ -224,6 +224,13 @@ UNKNOWN: dict[str, tuple[image_pb2.Image, str, str]] = {
         in_palette(IDS, np.random.RandomState(1).randint(30, 256, (19, 3)).astype(np.uint8)), "",
         "it is no layout: send CelebAMask-HQ's 19 colours or ids 0 to 18 in grey",
     ),
+    "a palette of classes, and an index behind it": (
+        in_palette(changed(IDS, 255), np.array(PALETTE, np.uint8)), "", "pixel (20, 30) has index 255, which",
+    ),
+    "a palette of classes, filled up with black": (
+        in_palette(changed(IDS, 19), np.vstack([PALETTE, [[0, 0, 0]] * 237]).astype(np.uint8)), "",
+        "pixel (20, 30) has index 19, which",
+    ),
     "smooth edges": (samples.file(BLURRED), "", "save the layout as PNG, resized with nearest"),
     "edges that fade": (
         samples.file(with_alpha(COLOURS, changed(np.full_like(IDS, 255), 128))), "",
@@ -263,11 +270,15 @@ def test_what_shows_something_else_is_refused(name: str) -> None:
 @pytest.mark.parametrize("sampling", ["BILINEAR", "BICUBIC", "LANCZOS", "HAMMING"])
 @pytest.mark.parametrize("size", [(45, 60), (200, 150), (320, 240)])
 def test_ids_that_interpolation_made_are_refused(sampling: str, size: tuple[int, int]) -> None:
-    smooth = PilImage.fromarray(IDS).resize(size, RESAMPLING[sampling])
+    smooth = np.minimum(PilImage.fromarray(IDS).resize(size, RESAMPLING[sampling]), 18)
+    classes = np.array(PALETTE, np.uint8)
 
-    error = refusal(samples.file(PilImage.fromarray(np.minimum(np.asarray(smooth), 18))))
-
-    assert "between the ids beside it" in error.message
+    for image in (
+        samples.file(smooth),
+        in_palette(smooth, classes),
+        samples.file(classes[smooth]),
+    ):
+        assert "between the ids beside it" in refusal(image).message
 
 
 @pytest.mark.parametrize("size", [(40, 30), (79, 61), (333, 250)])

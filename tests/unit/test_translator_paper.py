@@ -109,6 +109,9 @@ EMPTY: dict[str, samples.Array] = {
     "noise on dark": np.asarray(np.clip(90 + 9 * NOISE, 0, 255), np.uint8),
     "a slope": ink(BLANK, 220 * (1 - 0.3 * (X + 1) / 2), 0),
     "a photographed sheet": photographed(BLANK),
+    "a slope from black to white": np.asarray(127.5 * (X + 1), np.uint8),
+    "half of it in the shade": np.asarray(np.where(X + Y > 0, 230, 150), np.uint8),
+    "a scanner's margins": np.pad(np.full((240, 240), 245, np.uint8), 8, constant_values=30),
     "dark corners": np.asarray(210 * (1 - 0.4 * (X**2 + Y**2) / 2) + 2 * NOISE, np.uint8),
 }
 

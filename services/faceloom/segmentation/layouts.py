@@ -117,7 +117,11 @@ def _ids(values: npt.NDArray[np.integer], field: str) -> LabelMap:
         raise InvalidArgument(
             f"pixel ({x}, {y}) is {values[y, x]}; ids are 0 to {_LAST}", field=field
         )
-    labels = values.astype(np.uint8)
+    return _of_areas(values.astype(np.uint8), field)
+
+
+def _of_areas(labels: LabelMap, field: str) -> LabelMap:
+    """The same labels, if nothing between them was made by smoothing, before they had colours or after."""
     if place := smoothed_at(labels):
         x, y = place
         raise InvalidArgument(
@@ -150,16 +154,33 @@ def _of_picture(picture: ImageFile, stored: str, field: str) -> Layout:
         )
     layout = _of_colours(shown, field, exact=picture.format == "PNG")
     if picture.mode == "P" and layout.told_by is ToldBy.COLOURS:
-        same = (np.asarray(picture) == layout.labels) | (alpha == 0)
+        indices = np.where(alpha == 0, 0, np.asarray(picture))
+        _check_indices(indices, picture.getpalette() or [], field)
+        same = (indices == layout.labels) | (alpha == 0)
         return layout._replace(told_by=ToldBy.BOTH if same.all() else ToldBy.COLOURS)
     return layout
+
+
+def _check_indices(indices: LabelMap, palette: Sequence[int], field: str) -> None:
+    """Decoders show black where a palette says nothing: behind its end, or behind the classes that its
+    indices are. That is no background."""
+    of_classes = list(palette[: 3 * len(PALETTE)]) == [
+        part for colour in PALETTE for part in colour
+    ]
+    known = len(PALETTE) if of_classes else len(palette) // 3
+    if indices.max() >= known:
+        y, x = _first(indices >= known)
+        raise InvalidArgument(
+            f"pixel ({x}, {y}) has index {indices[y, x]}, which its palette gives no class",
+            field=field,
+        )
 
 
 def _of_colours(shown: Pixels, field: str, *, exact: bool = True) -> Layout:
     """The layout of colours [H, W, 3], of which ids are taken only where they are exact."""
     classes = _looked_up(shown, PALETTE)
     if (classes <= _LAST).all():
-        return Layout(classes, ToldBy.COLOURS)
+        return Layout(_of_areas(classes, field), ToldBy.COLOURS)
     grey = (shown == shown[:, :, :1]).all()
     if not exact and grey:
         raise InvalidArgument(

@@ -120,9 +120,12 @@ class _Seen:
         return bool(np.median(_level(self.surface, self.levels.shape)) >= _ALMOST_WHITE)
 
     def has_lines(self) -> bool:
-        least = max(_LINE, _LINE_DEVIATIONS * self.noise)
+        lightest = 1 - max(_LINE, _LINE_DEVIATIONS * self.noise)
         around = _between(_tiles(self.levels, 50), self.levels.shape)
-        return bool((self.levels < (1 - least) * around).mean() >= _LEAST_LINES)
+        # Edges of shadows, slopes and a scanner's margins have only one side that is lighter.
+        pixels = self.levels * _level(self.surface, self.levels.shape)
+        lines = (self.levels < lightest * around) & (pixels < lightest * _beside(pixels))
+        return bool(lines.mean() >= _LEAST_LINES)
 
     def is_photograph(self) -> bool:
         paper = (np.abs(self.levels - 1) < _PAPER).mean()
@@ -192,6 +195,16 @@ def _tiles(values: Floats, percentile: int) -> Floats:
     cut = values.reshape(height // _TILE, _TILE, width // _TILE, _TILE).swapaxes(1, 2)
     found: Floats = np.percentile(cut.reshape(*cut.shape[:2], -1), percentile, axis=2)
     return found
+
+
+def _beside(pixels: Floats) -> Floats:
+    """How light it becomes on both sides of each pixel of [h, w], in its row or in its column."""
+    sides = []
+    for lines in (pixels, pixels.T):
+        before = np.maximum.accumulate(lines, axis=1)
+        behind = np.maximum.accumulate(lines[:, ::-1], axis=1)[:, ::-1]
+        sides.append(np.minimum(before, behind))
+    return np.maximum(sides[0], sides[1].T)
 
 
 def _between(tiles: Floats, shape: tuple[int, ...]) -> Floats:
