@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.config import kube_config
 from tests.pipeline.api import ended, order
 from tests.pipeline.fake_cluster import FakeCluster
 from tests.pipeline.fake_services import FakeServices
 from tests.pipeline.job_builds import NEW, OLD, SPEC, Setup, committed, until
 
+from faceloom.pipeline.executors.cluster import Cluster
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
-from faceloom.runtime.errors import FailedPrecondition
+from faceloom.runtime.errors import FailedPrecondition, UsageError
 
 
 async def test_no_job_is_left_of_a_build_that_ends_otherwise(setup: Setup) -> None:
@@ -118,3 +120,11 @@ async def test_an_output_that_workers_cannot_see_is_refused(setup: Setup, tmp_pa
             failed = await ended(stub, made.id)
         assert not cluster.requests["POST jobs"]
     assert failed.error == f"workers see {setup.data} alone; give an output below it"
+
+
+def test_a_kubeconfig_that_is_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text("root:x:0:0")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+
+    with pytest.raises(UsageError, match="^KUBECONFIG names a file that is no kubeconfig$"):
+        Cluster("faces")

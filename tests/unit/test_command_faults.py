@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,52 @@ def test_what_the_system_refuses_is_one_line(
     done = verify(monkeypatch, error)
 
     assert (done.code, done.err) == (1, f"faceloom: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "line"),
+    [
+        (
+            ["up", "--json"],
+            {"FACELOOM_PORT_OFFSET": "many"},
+            "Invalid value for '--port-offset' (env var: 'FACELOOM_PORT_OFFSET'): give a valid integer;"
+            " faceloom up --help says more",
+        ),
+        (
+            ["serve", "quality"],
+            {"FACELOOM_METRICS_PORT": "70000"},
+            "Invalid value for '--metrics-port' (env var: 'FACELOOM_METRICS_PORT'): give less than or equal"
+            " to 65535; faceloom serve --help says more",
+        ),
+        (["nonsense", "--json"], {}, "No such command 'nonsense'; faceloom --help says more"),
+        (
+            ["translate", "a.png", "--json"],
+            {},
+            "Missing option '--task'. Choose from: sketch, segmentation, face;"
+            " faceloom translate --help says more",
+        ),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line(
+    arguments: list[str],
+    environment: dict[str, str],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    done = faceloom(*arguments, store=model_store())
+
+    assert (done.code, done.err) == (2, f"faceloom: {line}\n")
+    assert done.out == (f"{json.dumps({'error': line})}\n" if "--json" in arguments else "")
+
+
+def test_without_arguments_the_help_is_printed() -> None:
+    done = faceloom(store=model_store())
+
+    assert (done.code, done.err) == (2, "")
+    assert "Usage: faceloom" in done.out
 
 
 def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,21 @@ def test_too_little_memory_is_said_in_numbers() -> None:
         check_memory(2**40)
 
 
+def test_a_limit_of_addresses_is_said_before_java_meets_it() -> None:
+    program = "from faceloom.runtime.limits import check_memory; check_memory(1)"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -v 1000000 && exec {sys.executable} -c '{program}'"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr.endswith(
+        "a process may have 976 MB of addresses here, and TorchServe needs 3000: raise the limit with"
+        " ulimit -v unlimited\n"
+    )
+
+
 PROGRAM = """
 import resource
 from faceloom.runtime.limits import raise_file_limit

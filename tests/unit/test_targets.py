@@ -52,6 +52,8 @@ def test_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("TARGETS", '{"quality": ""}', "the target of quality is empty"),
         ("TARGETS", '{"quality": " elsewhere:1"}', "the target of quality is empty, or has blanks"),
+        ("TARGETS", '{"quality": "http://faces.example:1"}', "the target of quality is none of"),
+        ("TARGETS", '{"quality": "faces\\n.example:1"}', "the target of quality is none of gRPC's"),
         ("PORT_OFFSET", "", "give a valid integer"),
         ("PORT_OFFSET", "seven", "give a valid integer"),
         ("PORT_OFFSET", "1.5", "give a valid integer"),

@@ -5,6 +5,7 @@ import logging
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Any
 
 from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.logs import JsonFormatter
@@ -15,6 +16,21 @@ INTERRUPTED = 130
 
 class Interrupted(FaceloomError):
     """Ctrl-C ended a command; the message says how far it came."""
+
+
+def usage_line(error: Any) -> str:
+    """What Typer says of arguments that cannot be, in one line; empty where it has printed the help.
+
+    Args:
+        error: A `TyperException`.
+    """
+    said = " ".join(error.format_message().split()).partition(", unable to parse")[0]
+    if not said:
+        return ""
+    said = said.replace("Value error, ", "").replace("Input should be", "give").removesuffix(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "faceloom"
+    return f"{said}; {command} --help says more"
 
 
 def line_of(error: Exception) -> str:

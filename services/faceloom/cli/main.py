@@ -9,11 +9,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
 from faceloom import __version__
 from faceloom.cli import json_output
-from faceloom.cli.faults import INTERRUPTED, Interrupted, line_of
+from faceloom.cli.faults import INTERRUPTED, Interrupted, line_of, usage_line
 from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.extras import how_to_install
 from faceloom.runtime.logs import log_lines
@@ -115,31 +116,30 @@ def run() -> None:
     json_output.begin()
     _print_any_letter()
     try:
-        _run_app()
+        code = _run_app()
     except Interrupted as error:
         _fail(str(error), INTERRUPTED)
     except FaceloomError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except TyperException as error:
+        _fail(usage_line(error), 2)
     except ModuleNotFoundError as error:
         _fail(how_to_install(str(error.name)), 2)
-    except SystemExit as ended:
-        # Said by Typer, on standard error.
-        if ended.code == 2:
-            json_output.print_failure("asked wrongly; standard error says how")
-        if ended.code == INTERRUPTED:
-            _fail("interrupted", INTERRUPTED)
-        raise
     except BrokenPipeError:
         # Whoever read has enough, as in `faceloom ... | head`.
         sys.exit(1)
     except Exception as error:
         _fail(line_of(error), 1)
+    if code == INTERRUPTED:
+        _fail("interrupted", INTERRUPTED)
+    sys.exit(code)
 
 
-def _run_app() -> None:
+def _run_app() -> int:
     log_lines()
     try:
-        app()
+        # Else Typer ends the process, and says what was asked wrongly in a box of several lines.
+        return app(standalone_mode=False) or 0
     finally:
         try:
             sys.stdout.flush()
@@ -157,7 +157,8 @@ def _print_any_letter() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"faceloom: {message}", err=True)
+    if message:
+        typer.echo(f"faceloom: {message}", err=True)
     json_output.print_failure(message)
     sys.exit(code)
 

@@ -38,7 +38,8 @@ def serve(
         ),
     ] = "0.0.0.0:50051",
     metrics_port: Annotated[
-        int | None, typer.Option(envvar="FACELOOM_METRICS_PORT", help="Port for Prometheus.")
+        int | None,
+        typer.Option(envvar="FACELOOM_METRICS_PORT", help="Port for Prometheus.", min=1, max=65535),
     ] = None,
     torchserve: Annotated[
         str, typer.Option(envvar="FACELOOM_TORCHSERVE", help="TorchServe's gRPC address.")

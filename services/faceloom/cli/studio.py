@@ -50,7 +50,8 @@ def studio(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8600,
     metrics_port: Annotated[
-        int | None, typer.Option(envvar="FACELOOM_METRICS_PORT", help="Port for Prometheus.")
+        int | None,
+        typer.Option(envvar="FACELOOM_METRICS_PORT", help="Port for Prometheus.", min=1, max=65535),
     ] = None,
 ) -> None:
     """Serve web pages to label faces, draw, look at datasets and order builds, until Ctrl-C.

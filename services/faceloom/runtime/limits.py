@@ -9,6 +9,8 @@ from faceloom.runtime.errors import FaceloomError
 _FILES_NEEDED = 128
 _FILES_WANTED = 4096
 _MEGABYTE = 2**20
+# What Java reserves of them, far more than it uses: 2.8 GB when TorchServe is ready.
+_ADDRESSES_NEEDED = 3000 * _MEGABYTE
 # Cgroups without a limit have a number near 2**63.
 _UNLIMITED = 2**60
 
@@ -35,16 +37,29 @@ def raise_file_limit() -> None:
 
 
 def check_memory(needed: int) -> None:
-    """Makes sure that there are that many bytes of memory.
+    """Makes sure that there are that many bytes of memory, and addresses enough for Java.
 
     Raises:
         FaceloomError: There are fewer; the message has both numbers.
     """
+    _check_addresses()
     available = available_memory()
     if available is not None and available < needed:
         raise FaceloomError(
             f"too little memory: {available // _MEGABYTE} MB are available and"
             f" {needed // _MEGABYTE} MB are needed; end other programs, or serve fewer models"
+        )
+
+
+def _check_addresses() -> None:
+    # Not at the top: Windows has none.
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESSES_NEEDED:
+        raise FaceloomError(
+            f"a process may have {limit // _MEGABYTE} MB of addresses here, and TorchServe needs"
+            f" {_ADDRESSES_NEEDED // _MEGABYTE}: raise the limit with ulimit -v unlimited"
         )
 
 

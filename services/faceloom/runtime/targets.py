@@ -37,6 +37,8 @@ def _check_targets(targets: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"there is no service {name}; there are {', '.join(known)}")
         if not target.strip() or target != target.strip():
             raise ValueError(f"the target of {name} is empty, or has blanks around it")
+        if not target.isprintable() or target.startswith(("http:", "https:")):
+            raise ValueError(f"the target of {name} is none of gRPC's: give HOST:PORT")
     return targets
 
 

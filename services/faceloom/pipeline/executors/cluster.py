@@ -15,6 +15,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
+from yaml import YAMLError
 
 from faceloom.pipeline.cancellation import to_end
 from faceloom.runtime.errors import FailedPrecondition, Unavailable, UsageError
@@ -45,6 +46,8 @@ class Cluster:
                 config.load_kube_config()
         except ConfigException as error:
             raise UsageError(f"there is no cluster to use: {error}") from None
+        except (OSError, ValueError, TypeError, YAMLError):
+            raise UsageError("KUBECONFIG names a file that is no kubeconfig") from None
         self._namespace = namespace
         self._batch: Any = client.BatchV1Api()
         self._core: Any = client.CoreV1Api()
