@@ -126,5 +126,5 @@ def test_a_kubeconfig_that_is_another_file(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "config").write_text("root:x:0:0")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
 
-    with pytest.raises(UsageError, match="^KUBECONFIG names a file that is no kubeconfig$"):
+    with pytest.raises(UsageError, match=r"^KUBECONFIG names a file that is no kubeconfig$"):
         Cluster("faces")
