@@ -104,6 +104,14 @@ def test_pictures_are_seen_upright(kind: str, orientation: int) -> None:
     assert apart(decode_grey(image, "f"), upright) < 3
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_exif_that_cannot_be_read_says_nothing(kind: str) -> None:
+    exif = b"Exif\0\0junk, and no Exif"
+    plain = decode_rgb(samples.file(samples.face(1), kind), "f")
+
+    assert (decode_rgb(samples.file(samples.face(1), kind, exif=exif), "f") == plain).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "width", "height"), [("JPEG", 5712, 2142), ("PNG", 4200, 1400), ("WEBP", 4200, 900)]
 )

@@ -24,7 +24,6 @@ MAX_PICTURE_BYTES: Final = MAX_MESSAGE_BYTES - 2**16
 _MAX_MEMORY: Final = 2**31
 # EXIF orientations that exchange width and height.
 _TURNED: Final = range(5, 9)
-_ORIENTATION: Final = 0x0112
 
 
 class Size(StrEnum):
@@ -140,11 +139,11 @@ def _pixels(data: bytes) -> "PilImage.Image":
 
 
 def _upright_size(data: bytes) -> tuple[int, int]:
-    from faceloom.runtime.image_files import opened
+    from faceloom.runtime.image_files import opened, orientation
 
     with opened(data, "", _MAX_MEMORY) as picture:
         width, height = picture.size
-        turned = picture.getexif().get(_ORIENTATION) in _TURNED
+        turned = orientation(picture) in _TURNED
     return (height, width) if turned else (width, height)
 
 

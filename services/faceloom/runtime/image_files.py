@@ -1,6 +1,7 @@
 """Files of pictures, opened within limits of memory and read as they are meant to be seen: upright, in sRGB,
 transparency on white."""
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -25,6 +26,8 @@ MIN_SIDE: Final = 16
 MAX_SIDE: Final = 4096
 # How many times the longer side may be the shorter one.
 MAX_ASPECT: Final = MAX_SIDE // MIN_SIDE
+
+_ORIENTATION: Final = 0x0112
 
 _READERS: Final[dict[str, Callable[[BytesIO], ImageFile]]] = {
     "PNG": PngImageFile,
@@ -119,10 +122,23 @@ def read_picture(data: bytes, field: str, most: int = MAX_MEMORY) -> PilImage.Im
         if scale > 1 and isinstance(picture, JpegImageFile):
             picture.draft(None, (picture.width // scale, picture.height // scale))
         picture.load()
-        # Cameras store what the sensor saw, and how it was held beside it.
-        ImageOps.exif_transpose(picture, in_place=True)
+        turn_upright(picture)
         layered = within_side(_in_channels(picture))
         return _on_white(to_srgb(layered, picture.info.get("icc_profile")))
+
+
+def orientation(picture: ImageFile) -> int:
+    """How the camera was held, 1 to 8 as Exif counts; 1 where nothing that can be read says it."""
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return 1
+
+
+def turn_upright(picture: ImageFile) -> None:
+    """Cameras store what the sensor saw, and how it was held beside it."""
+    if orientation(picture) != 1:
+        ImageOps.exif_transpose(picture, in_place=True)
 
 
 def within_side(picture: PilImage.Image) -> PilImage.Image:

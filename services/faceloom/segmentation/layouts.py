@@ -10,12 +10,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ImageOps
 from PIL.ImageFile import ImageFile
 
 from faceloom.common.v1 import image_pb2
 from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.image_files import MAX_SIDE, opened
+from faceloom.runtime.image_files import MAX_SIDE, opened, turn_upright
 from faceloom.runtime.image_header import MAX_MEMORY
 from faceloom.runtime.images import Pixels, decode_raw, format_name, is_file
 from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
@@ -90,7 +89,7 @@ def _of_file(data: bytes, field: str) -> Layout:
             )
         stored = str(picture.tile[0].args) if picture.tile else ""
         picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
+        turn_upright(picture)
         if picture.mode in ("1", "L", "I;16") or _is_black(picture):
             return Layout(_ids(_values(picture, stored, field), field), ToldBy.IDS)
         return _of_picture(picture, stored, field)
