@@ -150,8 +150,8 @@ class Stack:
         }
         everybody = asyncio.gather(*ready.values())
         trouble = asyncio.create_task(self._trouble())
+        both: list[asyncio.Future[Any]] = [everybody, trouble]
         try:
-            both: list[asyncio.Future[Any]] = [everybody, trouble]
             await asyncio.wait(both, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if trouble.done():
                 raise StackError(trouble.result())
@@ -164,6 +164,8 @@ class Stack:
         finally:
             everybody.cancel()
             trouble.cancel()
+            # Until they have ended: asyncio tells of errors that nobody took.
+            await asyncio.gather(*both, return_exceptions=True)
 
     async def _trouble(self) -> str:
         """Returns why the stack cannot become ready, as soon as that is known."""

@@ -1,6 +1,7 @@
 """Stacks that cannot become ready: why is said as soon as it happens, and nothing is left of them."""
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -37,7 +38,10 @@ def archives(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def failing(
-    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archives: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> Callable[[int], str]:
     """Starts a stack at that offset and returns what is said when it fails."""
     monkeypatch.setenv("TMPDIR", "/tmp")
@@ -54,6 +58,9 @@ def failing(
         with pytest.raises(StackError) as caught:
             asyncio.run(run())
         assert psutil.Process().children(recursive=True) == []
+        # Nor does asyncio tell of a task that nobody asked how it ended.
+        gc.collect()
+        assert [record.message for record in caplog.records if record.name == "asyncio"] == []
         for log in started.logs.iterdir():
             assert all(json.loads(line)["message"] for line in log.read_text().splitlines())
         return str(caught.value)
