@@ -229,6 +229,15 @@ def test_the_kind_of_a_file_is_its_content(tmp_path: Path) -> None:
     assert f"{heic} is a HEIC picture; give PNG, JPEG or WebP files\n" in done.err
 
 
+def test_metadata_that_cannot_be_read_is_not_spoken_of(tmp_path: Path) -> None:
+    odd = save(tmp_path / "odd.jpg", exif=b"Exif\0\0MM\0*\0\0\0\xff")
+
+    done = faceloom("classify", odd)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"{odd}\n")
+
+
 def test_a_folder_is_its_pictures(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "c"):
         save(tmp_path / name, format="PNG")

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -115,6 +116,8 @@ def run() -> None:
     """The console script. Exit code 0: done; 1: what was asked failed; 2: asked wrongly; 130: interrupted."""
     json_output.begin()
     _print_any_letter()
+    # Pillow warns of odd metadata with a line of its own code. What spoils a picture is said of the file.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         code = _run_app()
     except Interrupted as error:
