@@ -1,5 +1,8 @@
 """Fixtures that several kinds of tests share. Models are the real ones of `model_store/tiny`."""
 
+import logging
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from faceloom.runtime.handler import AnyHandler
+from faceloom.runtime.logs import JsonFormatter
 from faceloom.runtime.service import service
 from faceloom.store.profile import model_folder
 from tests.samples import face
@@ -27,6 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The fast ones first, so that failures are known early; then those with TorchServe, then a cluster."""
     slow = ("cluster", "torchserve")
     items.sort(key=lambda item: [item.get_closest_marker(one) is not None for one in slow])
+
+
+@pytest.fixture(autouse=True)
+def logs_of_one_test() -> Iterator[None]:
+    """A command that serves sends the logs of its process to standard error: not those of later tests."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    hooks = sys.excepthook, threading.excepthook
+    yield
+    root.handlers[:] = [
+        one for one in root.handlers if not isinstance(one.formatter, JsonFormatter)
+    ]
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook = hooks
 
 
 @pytest.fixture(scope="session")

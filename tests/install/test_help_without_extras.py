@@ -11,7 +11,7 @@ import pytest
 from faceloom.runtime.errors import UsageError
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.process import torchserve_command
-from faceloom.stack import Stack
+from faceloom.stack import Stack, free_port_offset
 
 # What only extras bring, and what only Unix has.
 EXTRAS = (
@@ -79,7 +79,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(tmp_path: Pa
     wanted = {
         f"build --candidates 1 --engine inprocess {out}": ("torch", "engine"),
         f"generate --engine inprocess {out}": ("torch", "engine"),
-        f"up --dir {tmp_path / 'stack'}": ("torch", "engine"),
+        f"up --port-offset {free_port_offset()} --dir {tmp_path / 'stack'}": ("torch", "engine"),
         f"generate --latents x.npy {out}": ("numpy", "pipeline"),
         f"jobs work --output {tmp_path / 'out'}": ("numpy", "pipeline"),
         f"studio --labels sqlite:///{tmp_path / 'labels.db'}": ("sqlalchemy", "studio"),
