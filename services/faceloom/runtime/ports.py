@@ -26,8 +26,8 @@ def check_offset(offset: int) -> int:
     """
     if offset % _STEP or not 0 <= offset <= _LARGEST:
         raise UsageError(
-            f"--port-offset {offset}: give a multiple of {_STEP} from 0 to {_LARGEST}, so that no two"
-            " stacks share a port"
+            f"--port-offset {offset}: give a multiple of {_STEP} from 0 to {_LARGEST}, here or in"
+            " FACELOOM_PORT_OFFSET, so that no two stacks share a port"
         )
     return offset
 
