@@ -65,9 +65,10 @@ def test_a_build_is_ordered_looked_at_labelled_and_drawn_on(cluster: Cluster) ->
         assert (status, png[1:4]) == (200, "PNG")
     word = {"dataset": "studio", "id": face["id"], "person": _PERSON, "label": "keep"}
     assert pages.ask("PUT", "/api/labels", json.dumps(word))[0] == 200
-    blank = "\x7f" * 64 * 64
+    # A bar on grey paper; arguments of a command hold no zero and nothing beyond ASCII.
+    drawing = "\x7f" * 64 * 30 + "\x01" * 64 * 4 + "\x7f" * 64 * 30
     status, text = pages.ask(
-        "POST", "/api/translate?task=sketch&size=64&variants=2&style_seed=1", blank
+        "POST", "/api/translate?task=sketch&size=64&variants=2&style_seed=1", drawing
     )
     assert status == 200, text
     assert len(json.loads(text)["faces"]) == 2
