@@ -13,7 +13,7 @@ from string import Template
 import yaml
 from monitoring.grafana import dashboards
 
-from faceloom.pipeline.census import SCORE_BOUNDS
+from faceloom.builds.shard_stats import SCORE_BOUNDS
 from faceloom.runtime.service import Service, services
 from faceloom.store.model import open_model
 from faceloom.store.package import package_profile

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from faceloom.core.logs import JsonFormatter
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.logs import JsonFormatter
 from faceloom.runtime.service import service
 from faceloom.store.profile import model_folder
 from tests.samples import face

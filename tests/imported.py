@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from faceloom.checkpoints.import_result import Imported
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
-from faceloom.store.imported import Imported
-from faceloom.training import save_model
+from faceloom.training.runs import save_model
 
 
 def served(kind: str, found: Imported, folder: Path) -> AnyHandler:

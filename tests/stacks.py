@@ -17,9 +17,9 @@ import pytest
 
 from faceloom.runtime.ports import metrics_port
 from faceloom.runtime.service import services
+from faceloom.runtime.stack import free_port_offset
 from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.runtime.torchserve.config import Ports
-from faceloom.stack import free_port_offset
 
 _START_SECONDS = 150
 _STOP_SECONDS = 60

@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from google.protobuf.message import Message
 
+from faceloom.builds.run import run_build
 from faceloom.common.v1 import image_pb2, model_pb2
-from faceloom.generator.network import Generator
+from faceloom.core.images import decode_rgb
+from faceloom.datasets.spec import BuildSpec
 from faceloom.generator.v1 import generator_pb2
-from faceloom.pipeline.run import run_build
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.quality.v1 import quality_pb2
-from faceloom.runtime.images import decode_rgb
-from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights
-from faceloom.training import save_model
-from faceloom.translator.lpips import Lpips
-from faceloom.translator.options import Options
-from faceloom.translator.train import train
-from tests.pipeline.fake_services import FakeServices
+from faceloom.stylegan2.network import Generator
+from faceloom.training.runs import save_model
+from faceloom.training.translator.lpips import Lpips
+from faceloom.training.translator.options import Options
+from faceloom.training.translator.train import train
+from tests.builds.fake_services import FakeServices
 
 # Neither the published mapping depth nor the published widths.
 DECODER: dict[str, Any] = {

@@ -11,16 +11,16 @@ import torch
 from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, image_pb2
+from faceloom.core.errors import ServiceError, from_status
+from faceloom.core.images import decode_rgb, encode
 from faceloom.generator.v1 import generator_pb2 as gen
 from faceloom.runtime.batch import run_batch
-from faceloom.runtime.errors import ServiceError, from_status
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.images import decode_rgb, encode
 from faceloom.runtime.service import service
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder
 from faceloom.store.torch_model import load_weights
-from faceloom.training import save_model
+from faceloom.training.runs import save_model
 from faceloom.translator.model import CHANNELS, Translator, stored_tensors
 from faceloom.translator.v1 import translator_pb2 as pb
 from tests import samples

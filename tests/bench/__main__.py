@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from faceloom.runtime.errors import UsageError
-from faceloom.stack import Stack, free_port_offset
+from faceloom.core.errors import UsageError
+from faceloom.runtime.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
-from faceloom.translator.train import lite_distance
+from faceloom.training.translator.train import lite_distance
 from tests.bench import (
     builds,
     networks,

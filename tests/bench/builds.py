@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from faceloom.builds.run import Options
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
-from faceloom.pipeline.run import Options
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.datasets.spec import BuildSpec
 from tests.bench.processes import peak
 
 CANDIDATES = 1000

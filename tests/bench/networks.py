@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faceloom.generator.network import Generator
 from faceloom.quality.network import MixNetS
 from faceloom.runtime.service import service
 from faceloom.segmentation.network import BiSeNet
 from faceloom.sketch.network import SketchSimplification
 from faceloom.store.torch_model import available_device
+from faceloom.stylegan2.network import Generator
 from faceloom.translator.network import GradualStyleEncoder
 
 ROUNDS = 7

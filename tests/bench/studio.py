@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 
-from faceloom.pipeline.names import REJECTED
-from faceloom.pipeline.run import run_build
-from faceloom.pipeline.spec import BuildSpec
-from tests.pipeline.fake_services import FakeServices
+from faceloom.builds.run import run_build
+from faceloom.datasets.layout import REJECTED
+from faceloom.datasets.spec import BuildSpec
+from tests.builds.fake_services import FakeServices
 from tests.studio.process import running_studio
 
 CANDIDATES = 180_000

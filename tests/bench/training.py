@@ -10,22 +10,22 @@ from typing import Any
 
 import torch
 
+from faceloom.builds.run import Options as BuildOptions
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
-from faceloom.pipeline.run import Options as BuildOptions
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.datasets.spec import BuildSpec
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder
 from faceloom.store.torch_model import load_weights
-from faceloom.translator.batches import Batch, Batches
-from faceloom.translator.losses import Criterion
+from faceloom.training.translator.batches import Batch, Batches
+from faceloom.training.translator.distributed import World
+from faceloom.training.translator.losses import Criterion
+from faceloom.training.translator.options import PROFILES, Options
+from faceloom.training.translator.pairs import TRAIN, read_dataset
+from faceloom.training.translator.run_folder import RunFolder
+from faceloom.training.translator.train import initialise, lite_distance
+from faceloom.training.translator.trainer import Trainer
 from faceloom.translator.model import Translator
-from faceloom.translator.options import PROFILES, Options
-from faceloom.translator.pairs import TRAIN, read_dataset
-from faceloom.translator.run_folder import RunFolder
-from faceloom.translator.train import initialise, lite_distance
-from faceloom.translator.trainer import Trainer
-from faceloom.translator.world import World
 from tests.bench.turns import rates
 
 TASKS = ("sketch", "segmentation")

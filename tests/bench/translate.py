@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from faceloom.common.v1 import image_pb2
-from faceloom.generator.convention import to_pixels, z_of
+from faceloom.core.images import Pixels
 from faceloom.runtime.channel import ChannelCaller
-from faceloom.runtime.images import Pixels
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder
+from faceloom.stylegan2.latents import to_pixels, z_of
 from faceloom.translator.conditions import sketch_tensor
 from faceloom.translator.model import SKETCH, load_translator, mix
 from faceloom.translator.v1 import translator_pb2 as pb

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.pipeline.fake_services import FakeServices
+from tests.builds.fake_services import FakeServices
 from tests.stacks import RunningStack
 from tests.studio.process import running_studio
 from tests.torchserve.test_builds import finish, start_build
 
-from faceloom.pipeline.run import Options, run_build
-from faceloom.pipeline.spec import MAX_SEED, BuildSpec
+from faceloom.builds.run import Options, run_build
+from faceloom.datasets.spec import MAX_SEED, BuildSpec
 
 CANDIDATES = 128
 MANY = 400

@@ -11,11 +11,11 @@ from playwright.async_api import async_playwright
 from tests.monitoring.rules import ROOT
 from tests.studio.process import running_studio
 
+from faceloom.builds.run import Options
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
-from faceloom.pipeline.run import Options
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.stack import Stack, free_port_offset
+from faceloom.datasets.spec import BuildSpec
+from faceloom.runtime.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
 
 _PICTURE = ROOT / "docs" / "studio.png"

@@ -18,7 +18,7 @@ from tests.browser.conftest import CANDIDATES, MANY, Studio
 from tests.commands import faceloom
 from tests.stacks import RunningStack
 
-from faceloom.segmentation.labels import colourise
+from faceloom.layouts.labels import colourise
 from faceloom.store.profile import model_store
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(300)]

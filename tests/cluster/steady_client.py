@@ -14,10 +14,10 @@ from typing import Any
 import grpc
 from tests.samples import request
 
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import ServiceError
 from faceloom.quality.v1 import quality_pb2_grpc
 from faceloom.runtime.channel import CHANNEL_OPTIONS
-from faceloom.runtime.errors import ServiceError
 
 _PAUSE_SECONDS = 0.05
 

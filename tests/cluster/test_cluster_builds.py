@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tests.builds.test_same_bytes import files_of
 from tests.cluster.cluster import Cluster, within
 from tests.cluster.datasets import build_here
 from tests.cluster.pipeline_api import PipelineApi, committed, ended
-from tests.pipeline.test_same_bytes import files_of
 
 pytestmark = pytest.mark.cluster
 

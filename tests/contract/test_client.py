@@ -14,9 +14,7 @@ from tests.contract.fronts import Serve, free_port, generate
 from tests.fakes import FakeEngine, until
 from tests.name_server import name_server
 
-from faceloom.runtime import retrying
-from faceloom.runtime.channel import ChannelCaller
-from faceloom.runtime.errors import (
+from faceloom.core.errors import (
     DeadlineExceeded,
     Internal,
     Overloaded,
@@ -24,6 +22,8 @@ from faceloom.runtime.errors import (
     TooLarge,
     Unavailable,
 )
+from faceloom.runtime import retrying
+from faceloom.runtime.channel import ChannelCaller
 from faceloom.runtime.retrying import UNREACHABLE, Retrying
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 

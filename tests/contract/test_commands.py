@@ -10,9 +10,9 @@ from tests.contract.fronts import Serve
 from tests.fakes import EchoHandler, FakeEngine, fake_service
 
 from faceloom.common.v1 import engine_pb2, image_pb2
+from faceloom.core.errors import DeadlineExceeded
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.engine import InProcessEngine
-from faceloom.runtime.errors import DeadlineExceeded
 from faceloom.runtime.front import Front
 from faceloom.store.profile import model_store
 

@@ -13,11 +13,11 @@ from tests import rpc
 from tests.contract.fronts import SERVICE, Serve, free_port, generate, ready, sample
 from tests.fakes import FakeEngine, until
 
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import Internal, Overloaded, Unavailable
+from faceloom.core.logs import JsonFormatter
+from faceloom.core.request_id import carrying_request_id
 from faceloom.generator.v1 import generator_pb2
-from faceloom.runtime.errors import Internal, Overloaded, Unavailable
-from faceloom.runtime.logs import JsonFormatter
-from faceloom.runtime.request_id import carrying_request_id
 
 
 async def test_health_knows_the_process_and_the_service_and_nothing_else(serve: Serve) -> None:

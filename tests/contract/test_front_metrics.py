@@ -15,7 +15,7 @@ from tests.contract.fronts import SERVICE, Serve, free_port, generate, ready, sa
 from tests.fakes import FakeEngine, refused, until
 
 from faceloom.common.v1 import engine_pb2
-from faceloom.runtime.errors import Unavailable
+from faceloom.core.errors import Unavailable
 
 
 async def test_metrics_have_the_names_that_dashboards_know(serve: Serve) -> None:

@@ -8,8 +8,8 @@ import pytest
 from tests.fakes import EchoHandler, fake_service
 
 from faceloom.cli.health import health, wait_closed
+from faceloom.core.errors import FaceloomError
 from faceloom.runtime.engine import InProcessEngine
-from faceloom.runtime.errors import FaceloomError
 from faceloom.runtime.front import Front
 
 

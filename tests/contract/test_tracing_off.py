@@ -38,7 +38,7 @@ async def test_a_front_that_records_nothing_hands_the_callers_span_on(
 
 
 def test_nothing_of_the_sdk_is_loaded_until_it_is_needed() -> None:
-    code = "import sys; from faceloom.runtime.tracing import start_tracing; start_tracing('x'); "
+    code = "import sys; from faceloom.core.tracing import start_tracing; start_tracing('x'); "
     done = run("-c", code + "print([name for name in sys.modules if '.sdk' in name])")
 
     assert done.stdout == "[]\n"

@@ -11,9 +11,9 @@ import pytest
 
 from faceloom.runtime.ports import metrics_port
 from faceloom.runtime.service import service
+from faceloom.runtime.stack import free_port_offset
 from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.runtime.torchserve.config import Ports
-from faceloom.stack import free_port_offset
 
 
 def up(

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from faceloom.pipeline.builds import Order
-from faceloom.pipeline.executors.job import job_manifest
-from faceloom.pipeline.executors.settings import ClusterSettings
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.builds.executors.job import job_manifest
+from faceloom.builds.executors.settings import ClusterSettings
+from faceloom.builds.service.records import Order
+from faceloom.datasets.spec import BuildSpec
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from tests.deploy.rendering import DEPLOY, OVERLAYS, ROOT, of_kind, overlay, pods
 
-from faceloom.pipeline.server import SERVICE
+from faceloom.builds.service.server import SERVICE
 from faceloom.runtime.service import services
 from faceloom.runtime.targets import Targets
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
+from faceloom.runtime.stack import Stack, free_port_offset
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.process import torchserve_command
-from faceloom.stack import Stack, free_port_offset
 
 # What only extras bring, and what only Unix has.
 EXTRAS = (

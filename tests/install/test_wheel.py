@@ -26,9 +26,9 @@ _TINY = {
 }
 _CLIENT = """
 import asyncio
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.generator.v1.generator_pb2 import GenerateRequest
-from faceloom.runtime.errors import Unavailable
+from faceloom.core.errors import Unavailable
 
 async def main():
     async with Faceloom.connect({"generator": "127.0.0.1:1"}) as faceloom:

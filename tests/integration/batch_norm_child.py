@@ -8,7 +8,7 @@ import sys
 import torch
 import torch.distributed as dist
 
-from faceloom.translator.batch_norm import use_global_statistics
+from faceloom.training.translator.batch_norm import use_global_statistics
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from faceloom.checkpoints.import_result import Answers
+from faceloom.checkpoints.importer import formats, import_model
 from faceloom.runtime.archive import write_archive
 from faceloom.runtime.service import service
-from faceloom.store.imported import Answers
-from faceloom.store.importing import formats, import_model
-from faceloom.translator.joining import join_models
+from faceloom.translator.merge import join_models
 
 
 def load(folder: Path) -> Any:

@@ -7,9 +7,9 @@ import pytest
 from google.protobuf.message import Message
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.core.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.core.images import encode
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.images import encode
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tests import rpc, samples
 
+from faceloom.clients.in_process import InProcessCaller
 from faceloom.common.v1 import engine_pb2
 from faceloom.generator.v1 import generator_pb2 as gen
-from faceloom.inprocess import InProcessCaller
 from faceloom.quality.network import MixNetS
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.engine import InProcessEngine

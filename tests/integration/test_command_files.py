@@ -18,9 +18,9 @@ from tests.commands import faceloom as faceloom_with
 
 from faceloom.cli.files import new_file
 from faceloom.cli.inputs import Source
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import Unavailable
 from faceloom.quality.v1 import quality_pb2
-from faceloom.runtime.errors import Unavailable
 from faceloom.store.profile import model_store
 
 HERE = ("--engine", "inprocess")

@@ -12,10 +12,10 @@ from tests.commands import faceloom as faceloom_with
 from faceloom.cli.inputs import Source
 from faceloom.cli.photographs import MAX_PICTURE_BYTES, Size, read_layout, read_picture
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import FaceloomError
-from faceloom.runtime.images import decode_rgb
+from faceloom.core.errors import FaceloomError
+from faceloom.core.images import decode_rgb
+from faceloom.layouts.classes import PALETTE
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
-from faceloom.segmentation.classes import PALETTE
 from faceloom.store.profile import model_store
 
 Resampling = Image.Resampling

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.translator_data import small_options
 
-from faceloom.translator.train import train
+from faceloom.training.translator.train import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

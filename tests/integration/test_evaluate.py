@@ -15,30 +15,30 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
+from faceloom.builds.run import run_build
 from faceloom.cli.main import run
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
+from faceloom.clients.in_process import InProcessCaller
 from faceloom.common.v1 import engine_pb2
-from faceloom.generator.convention import to_pixels
+from faceloom.core.errors import UsageError
+from faceloom.core.images import decode_rgb
+from faceloom.datasets.spec import BuildSpec
 from faceloom.generator.v1 import generator_pb2
-from faceloom.inprocess import InProcessCaller
-from faceloom.pipeline.run import run_build
-from faceloom.pipeline.spec import BuildSpec
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.batch import run_batch
-from faceloom.runtime.errors import UsageError
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.images import decode_rgb
 from faceloom.store.model import BrokenModel, open_model
 from faceloom.store.profile import model_folder
 from faceloom.store.torch_model import load_weights
-from faceloom.training import save_model
-from faceloom.translator import evaluate as names
+from faceloom.stylegan2.latents import to_pixels
+from faceloom.training.runs import save_model
+from faceloom.training.translator import evaluate as names
+from faceloom.training.translator.evaluate import Evaluation, Question, evaluate
+from faceloom.training.translator.evaluation_report import verdict, write_report
+from faceloom.training.translator.held_out import read_held_out
+from faceloom.training.translator.local_services import Translating
 from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
-from faceloom.translator.evaluate import Evaluation, Question, evaluate
-from faceloom.translator.evaluation_report import verdict, write_report
-from faceloom.translator.held_out import read_held_out
 from faceloom.translator.model import Translator, load_translator, stored_tensors
-from faceloom.translator.served import Translating
 
 ENCODER = {"side": 32, "blocks": (1, 1, 1, 1), "widths": (4, 4, 4, 4)}
 VARIANTS = 3
@@ -273,7 +273,7 @@ def test_a_report_that_cannot_be_written_is_printed_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("faceloom.generator.features.LiteFeatures", random_features)
+    monkeypatch.setattr("faceloom.training.features.LiteFeatures", random_features)
     options = {"task": "segmentation", "dataset": dataset, "model": model, "limit": 2}
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / "out"

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from faceloom.common.v1 import engine_pb2, image_pb2
+from faceloom.core.images import decode_rgb
 from faceloom.generator.handler import z_of
-from faceloom.generator.network import Generator
 from faceloom.generator.v1 import generator_pb2 as gen
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.images import decode_rgb
+from faceloom.stylegan2.network import Generator
 
 HandlerOf = Callable[[str], AnyHandler]
 

@@ -21,12 +21,12 @@ from tests.reference.stylegan2_files import (
 )
 from torch import Tensor
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.importer import import_model
+from faceloom.checkpoints.state_dict import weights
 from faceloom.generator.checkpoint import FORMATS
-from faceloom.generator.convention import z_of
-from faceloom.generator.network import Generator
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.importing import import_model
-from faceloom.store.state_dict import weights
+from faceloom.stylegan2.latents import z_of
+from faceloom.stylegan2.network import Generator
 
 Pair: TypeAlias = tuple[Generator, StyleGAN2]
 Maps: TypeAlias = Sequence[Tensor] | None

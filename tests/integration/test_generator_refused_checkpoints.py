@@ -18,9 +18,9 @@ from tests.reference.stylegan2_files import (
     write_pickle,
 )
 
+from faceloom.checkpoints.import_result import Answers
+from faceloom.checkpoints.untrusted import RefusedFile
 from faceloom.generator.checkpoint import FORMATS
-from faceloom.store.imported import Answers
-from faceloom.store.untrusted import RefusedFile
 
 Damage = Callable[[Any], Any]
 

@@ -8,15 +8,15 @@ import torch
 from tests.reference import losses
 from torch import Tensor
 
-from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import Answers
+from faceloom.checkpoints.import_result import Answers
+from faceloom.checkpoints.untrusted import RefusedFile
+from faceloom.core.errors import UsageError
 from faceloom.store.model import BrokenModel
-from faceloom.store.untrusted import RefusedFile
-from faceloom.training import save_model
-from faceloom.translator.identity import load_identity
-from faceloom.translator.losses_checkpoint import FORMATS
-from faceloom.translator.lpips import load_lpips
-from faceloom.translator.weight_files import digest_of
+from faceloom.training.runs import save_model
+from faceloom.training.translator.identity import load_identity
+from faceloom.training.translator.losses_checkpoint import FORMATS
+from faceloom.training.translator.lpips import load_lpips
+from faceloom.training.translator.weight_files import digest_of
 
 STATES = {
     "alexnet": losses.random_alexnet,

@@ -23,12 +23,12 @@ from tests.published import (
 from tests.reference.psp import checkpoint
 from tests.reference.stylegan2_files import rosinality_converted
 
+from faceloom.checkpoints.importer import formats
+from faceloom.core.errors import InvalidArgument
 from faceloom.generator.v1 import generator_pb2
-from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.service import service
-from faceloom.store.importing import formats
 from faceloom.store.model import BrokenModel, open_model
-from faceloom.translator.weight_files import read_weights
+from faceloom.training.translator.weight_files import read_weights
 
 
 @pytest.fixture(scope="module", autouse=True)

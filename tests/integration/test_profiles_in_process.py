@@ -9,9 +9,9 @@ from tests.stores import change_weights, put_import
 from typer.testing import CliRunner
 
 from faceloom.cli.main import app
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
+from faceloom.clients.in_process import InProcessCaller
 from faceloom.generator.v1 import generator_pb2
-from faceloom.inprocess import InProcessCaller
 from faceloom.store.new_profile import create_profile
 
 

@@ -15,14 +15,14 @@ from tests.reference import mixnet as plain
 from tests.reference.mixnet import State
 from torch import Tensor
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.state_dict import weights
+from faceloom.core.errors import UsageError
 from faceloom.quality.checkpoint import FORMATS
-from faceloom.quality.finetune import fine_tune
-from faceloom.quality.fit import Fit
 from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
-from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import Answers, Imported
+from faceloom.quality.preprocess import Fit
 from faceloom.store.model import open_model
-from faceloom.store.state_dict import weights
+from faceloom.training.quality.finetune import fine_tune
 
 ANSWERS = Answers(classes=("bad", "good"), keep="good")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tests.reference import mixnet as plain
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.untrusted import RefusedFile
+from faceloom.core.errors import UsageError
 from faceloom.quality.checkpoint import FORMATS
-from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.untrusted import RefusedFile
 
 ANSWERS = Answers(classes=("bad", "good"), keep="good")
 

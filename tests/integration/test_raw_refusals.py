@@ -16,13 +16,12 @@ from tests.reference.stylegan2 import random_network
 from tests.reference.stylegan2_files import rosinality_converted
 from tests.stores import put_import
 
+from faceloom.checkpoints.import_result import Answers
 from faceloom.cli.one_service import OneService, Question
 from faceloom.cli.options import EngineKind
 from faceloom.cli.outcome import Outcome
-from faceloom.client import Faceloom
-from faceloom.generator.checkpoint import FORMATS
-from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.errors import (
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import (
     TOO_MANY_ITEMS,
     FaceloomError,
     InvalidArgument,
@@ -30,7 +29,8 @@ from faceloom.runtime.errors import (
     TooLarge,
     Unavailable,
 )
-from faceloom.store.imported import Answers
+from faceloom.generator.checkpoint import FORMATS
+from faceloom.generator.v1 import generator_pb2 as pb
 
 HERE = ("--engine", "inprocess")
 DIM, LAYERS = 100, 10

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from tests.translators import bytes_of, loaded, results, translate, write_model
 
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
+from faceloom.clients.in_process import InProcessCaller
 from faceloom.common.v1 import image_pb2
-from faceloom.inprocess import InProcessCaller
-from faceloom.pipeline.report import write_report
-from faceloom.pipeline.translations import translations
-from faceloom.runtime.errors import Internal, Overloaded, ServiceError, Unavailable
+from faceloom.core.errors import Internal, Overloaded, ServiceError, Unavailable
+from faceloom.datasets.report import write_report
+from faceloom.datasets.translations import translations
 from faceloom.runtime.handler import AnyHandler
 from faceloom.translator.v1 import translator_pb2 as pb
 

@@ -12,9 +12,9 @@ from tests.imported import assert_same_tensors
 from tests.published import FILES, Published
 from torch import Tensor
 
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.importing import formats
-from faceloom.store.untrusted import read_checkpoint
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.importer import formats
+from faceloom.checkpoints.untrusted import read_checkpoint
 
 PICKLES = ("nvlabs", "tensorflow", "torch7", "sketchkeras")
 TORCH = [file for file in FILES if file.form not in PICKLES]

@@ -15,11 +15,11 @@ from tests.reference import bisenet as plain
 from tests.reference.bisenet import RESNET18, RESNET34, State
 from torch import Tensor
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.untrusted import RefusedFile
+from faceloom.layouts.classes import BISENET_CLASS_NAMES, CLASS_NAMES
 from faceloom.segmentation.checkpoint import FORMATS
-from faceloom.segmentation.classes import BISENET_CLASS_NAMES, CLASS_NAMES
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.untrusted import RefusedFile
 
 
 def zllrunning(state: State, path: Path, blocks: tuple[int, ...] = RESNET18) -> None:

@@ -14,11 +14,11 @@ from tests.imported import assert_equal_output, served
 from tests.reference import sketch_simplification as plain
 from tests.reference.sketch_simplification import Layer
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.untrusted import RefusedFile
 from faceloom.sketch.checkpoint import FORMATS
 from faceloom.sketch.network import SketchSimplification
-from faceloom.store.imported import Answers, Imported
 from faceloom.store.licences import consequence
-from faceloom.store.untrusted import RefusedFile
 
 Change = Callable[[Any], object]
 

@@ -14,10 +14,10 @@ from tests import samples
 from tests.imported import assert_equal_output, served
 from tests.reference import sketch_keras as keras
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.untrusted import RefusedFile
 from faceloom.sketch.checkpoint import FORMATS
 from faceloom.sketch.sketch_keras import SketchKeras
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.untrusted import RefusedFile
 
 # So that pictures of 512 pixels take little time.
 TINY = (1, 2, 2, 3, 3)

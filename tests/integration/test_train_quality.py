@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from faceloom.cli.main import app
-from faceloom.quality.choices import part_of, read_choices
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.store.model import BrokenModel, open_model, replace_model
 from faceloom.store.profile import model_store
+from faceloom.training.quality.choices import part_of, read_choices
 
 TINY = model_store() / "tiny"
 Taste = Callable[[bool], Path]
@@ -117,7 +117,7 @@ def test_rejected_candidates_are_made_again_as_they_were(dataset: Path, tmp_path
     write_labels(every, {identity: kind(i) for i, identity in enumerate(ids(dataset))})
     choices = read_choices(every, dataset, TINY / "generator")
 
-    from faceloom.quality.render import make_faces
+    from faceloom.training.quality.render import make_faces
 
     rejected = [json.loads(x) for x in (dataset / "rejected.jsonl").read_text().splitlines()]
     seeds = [row["seed"] for row in rejected[:3]]

@@ -22,10 +22,10 @@ from tests.translators import (
 )
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.images import decode_rgb
+from faceloom.layouts.labels import CELEBA_TO_BISENET, colourise, encode_png
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.images import decode_rgb
-from faceloom.segmentation.labels import CELEBA_TO_BISENET, colourise, encode_png
 from faceloom.translator.conditions import layout_tensor, sketch_tensor
 from faceloom.translator.model import Translator
 from faceloom.translator.v1 import translator_pb2 as pb

@@ -26,7 +26,7 @@ def faceloom(
 ) -> Iterator[Faceloom]:
     """The console script in this process, which has loaded torch already: exit code, standard error."""
     # Does not come with the tests' environment, and is not looked at before the dataset.
-    monkeypatch.setattr("faceloom.generator.features.LiteFeatures", lambda: None)
+    monkeypatch.setattr("faceloom.training.features.LiteFeatures", lambda: None)
     threads = torch.get_num_threads()
 
     def command(store: Path, *arguments: str | Path) -> tuple[int, str]:

@@ -18,13 +18,13 @@ from tests.reference.stylegan2_files import rosinality_converted
 from tests.translators import loaded, results
 from torch import Tensor
 
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.importer import import_model
 from faceloom.common.v1 import image_pb2
-from faceloom.generator.convention import z_of
-from faceloom.runtime.errors import UsageError
-from faceloom.runtime.images import decode_rgb, encode
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.importing import import_model
+from faceloom.core.errors import UsageError
+from faceloom.core.images import decode_rgb, encode
 from faceloom.store.model import open_model
+from faceloom.stylegan2.latents import z_of
 from faceloom.translator.checkpoint import FORMATS
 from faceloom.translator.model import Translator, load_translator, state_of
 from faceloom.translator.v1 import translator_pb2 as pb

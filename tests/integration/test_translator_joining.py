@@ -14,9 +14,9 @@ from tests.reference.psp import PSp
 from tests.translators import loaded
 from torch import Tensor
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.store.model import Model, open_model
-from faceloom.translator.joining import join_models
+from faceloom.translator.merge import join_models
 from faceloom.translator.model import load_translator
 
 CHANNELS = {"sketch": 1, "segmentation": 19, "face": 3}

@@ -8,12 +8,12 @@ import torch
 from tests import samples
 from tests.translators import loaded, refusal, translate
 
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.images import decode_rgb
 from faceloom.generator.v1 import generator_pb2
-from faceloom.runtime.errors import InvalidArgument
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.images import decode_rgb
 from faceloom.store.profile import model_folder
-from faceloom.translator.served import Redrawing, Served
+from faceloom.training.translator.local_services import Redrawing, Served
 
 Y, X = np.mgrid[-1:1:256j, -1:1:256j]
 LIGHT = 150 * (1 + 0.3 * X)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from tests.translator_data import build_dataset, small_options, with_edited_sums, write_generator
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.store.model import open_model
-from faceloom.translator.train import lite_distance, train
+from faceloom.training.translator.train import lite_distance, train
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ from tests.reference import psp, stylegan2
 from tests.translator_data import write_generator
 from tests.translators import write_model
 
-from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import Answers
-from faceloom.store.untrusted import RefusedFile
+from faceloom.checkpoints.import_result import Answers
+from faceloom.checkpoints.untrusted import RefusedFile
+from faceloom.core.errors import UsageError
 from faceloom.translator.checkpoint import FORMATS
 
 Damage = Callable[[dict[str, Any]], object]

@@ -24,8 +24,8 @@ from tests.translators import (
 )
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.errors import FailedPrecondition, InvalidArgument
 from faceloom.generator.v1 import generator_pb2 as gen
-from faceloom.runtime.errors import FailedPrecondition, InvalidArgument
 from faceloom.runtime.handler import AnyHandler
 from faceloom.translator.v1 import translator_pb2 as pb
 

@@ -21,11 +21,11 @@ from tests.translators import (
 )
 
 from faceloom.common.v1 import image_pb2
+from faceloom.layouts.labels import CELEBA_TO_BISENET
 from faceloom.runtime.engine import InProcessEngine, warm_up
 from faceloom.runtime.front import Front
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
-from faceloom.segmentation.labels import CELEBA_TO_BISENET
 from faceloom.store.model import open_model
 from faceloom.translator.v1 import translator_pb2 as pb
 

@@ -15,11 +15,11 @@ from tests.reference import psp as plain
 from tests.translators import asked, labels8, loaded, map_of, results
 from torch import Tensor
 
-from faceloom.runtime.errors import UsageError
+from faceloom.checkpoints.import_result import Answers
+from faceloom.checkpoints.importer import import_model
+from faceloom.core.errors import UsageError
+from faceloom.layouts.labels import BISENET_TO_CELEBA, CELEBA_TO_BISENET
 from faceloom.segmentation.checkpoint import FORMATS as SEGMENTATION
-from faceloom.segmentation.labels import BISENET_TO_CELEBA, CELEBA_TO_BISENET
-from faceloom.store.imported import Answers
-from faceloom.store.importing import import_model
 from faceloom.translator.checkpoint import FORMATS as TRANSLATORS
 from faceloom.translator.v1 import translator_pb2 as pb
 

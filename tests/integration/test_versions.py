@@ -13,11 +13,11 @@ from tests import samples
 from tests.stores import change_weights, put_import
 
 from faceloom.common.v1 import engine_pb2, model_pb2
+from faceloom.core.errors import ServiceError, from_status
 from faceloom.quality.v1 import quality_pb2 as pb
 from faceloom.runtime.archive import archived_models, write_archive
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.engine import InProcessEngine, warm_up
-from faceloom.runtime.errors import ServiceError, from_status
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import service
 from faceloom.runtime.versions import load_models

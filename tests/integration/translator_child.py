@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tests.translator_data import small_options
 
-from faceloom.translator.train import train
+from faceloom.training.translator.train import train
 
 
 def die() -> None:

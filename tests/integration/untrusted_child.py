@@ -8,10 +8,10 @@ import resource
 import sys
 from pathlib import Path
 
+from faceloom.checkpoints.import_result import Answers
+from faceloom.checkpoints.untrusted import RefusedFile, read_checkpoint, read_pickle
 from faceloom.sketch.checkpoint import FORMATS
-from faceloom.store.imported import Answers
-from faceloom.store.untrusted import RefusedFile, read_checkpoint, read_pickle
-from faceloom.translator.weight_files import read_weights
+from faceloom.training.translator.weight_files import read_weights
 
 READERS = {
     ".pt": read_checkpoint,

@@ -26,8 +26,8 @@ from tests.monitoring.rules import ROOT
 from tests.studio.process import running_studio
 
 from faceloom.runtime.ports import metrics_port
+from faceloom.runtime.stack import Stack, free_port_offset
 from faceloom.runtime.targets import PIPELINE_PORT
-from faceloom.stack import Stack, free_port_offset
 from faceloom.store.package import package_profile
 
 OUT = ROOT / "docs" / "dashboards"

@@ -12,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
+from faceloom.core.errors import ServiceError
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
-from faceloom.runtime.errors import ServiceError
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.translator.v1 import translator_pb2
 

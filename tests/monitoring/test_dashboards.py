@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
+from tests.builds.api import connected, ended, order
+from tests.builds.exposition import told
+from tests.builds.fake_services import FakeServices, poison
+from tests.builds.served import served
 from tests.contract.fronts import free_port, generate, ready, scrape
 from tests.fakes import FakeEngine, fake_service
 from tests.monitoring.queries import (
@@ -19,13 +23,9 @@ from tests.monitoring.queries import (
     of_rules,
 )
 from tests.monitoring.rules import ROOT, promtool
-from tests.pipeline.api import connected, ended, order
-from tests.pipeline.exposition import told
-from tests.pipeline.fake_services import FakeServices, poison
-from tests.pipeline.served import served
 from tests.rpc import connect
 
-from faceloom.runtime.errors import Internal
+from faceloom.core.errors import Internal
 from faceloom.runtime.front import Front
 from faceloom.studio.metrics import StudioMetrics
 

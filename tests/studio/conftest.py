@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
-from tests.pipeline.fake_services import FakeServices
-from tests.pipeline.served import served
+from tests.builds.fake_services import FakeServices
+from tests.builds.served import served
 
-from faceloom.client import Faceloom
-from faceloom.inprocess import InProcessCaller
-from faceloom.pipeline.client import PipelineClient
-from faceloom.pipeline.run import Options, run_build
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.builds.run import Options, run_build
+from faceloom.clients.client import Faceloom
+from faceloom.clients.in_process import InProcessCaller
+from faceloom.clients.pipeline import PipelineClient
+from faceloom.datasets.spec import BuildSpec
 from faceloom.studio.app import studio_app
 from faceloom.studio.datasets import Datasets
 from faceloom.studio.labels import LabelStore

@@ -81,7 +81,7 @@ async def test_a_fault_is_logged_and_not_shown(
 
     assert found.status == 500
     assert answer == {"error": "a fault of the studio; its log tells of find-me"}
-    [record] = [one for one in caplog.records if one.name == "faceloom.studio.answers"]
+    [record] = [one for one in caplog.records if one.name == "faceloom.studio.middleware"]
     assert record.exc_info
 
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
+from tests.builds.api import Gate
+from tests.builds.fake_services import FakeServices
+from tests.builds.served import served
 from tests.contract.fronts import free_port
-from tests.pipeline.api import Gate
-from tests.pipeline.fake_services import FakeServices
-from tests.pipeline.served import served
 from tests.studio.conftest import Studio
 
-from faceloom.client import Faceloom
-from faceloom.pipeline.client import PipelineClient
-from faceloom.pipeline.summary import read_summary
+from faceloom.clients.client import Faceloom
+from faceloom.clients.pipeline import PipelineClient
+from faceloom.datasets.summary import read_summary
 from faceloom.runtime.retrying import Retrying
 from faceloom.studio.app import studio_app
 from faceloom.studio.datasets import Datasets

@@ -14,7 +14,7 @@ from tests.commands import faceloom
 from tests.contract.fronts import free_port
 from tests.studio.process import running_studio
 
-from faceloom.pipeline.summary import read_summary
+from faceloom.datasets.summary import read_summary
 from faceloom.store.profile import model_store
 from faceloom.studio.labels import Label, LabelStore
 

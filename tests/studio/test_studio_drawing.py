@@ -11,8 +11,8 @@ from tests import samples
 from tests.studio.conftest import Studio
 
 from faceloom.common.v1 import image_pb2
-from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
-from faceloom.segmentation.labels import colourise, encode_png
+from faceloom.layouts.classes import CLASS_NAMES, PALETTE
+from faceloom.layouts.labels import colourise, encode_png
 from faceloom.translator.v1 import translator_pb2 as pb
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.studio.conftest import CANDIDATES, Studio
 
-from faceloom.quality.choices import PARTS, part_of, read_choices
 from faceloom.store.profile import model_folder
+from faceloom.training.quality.choices import PARTS, part_of, read_choices
 
 
 async def following(

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from tests.studio.postgres import postgres
 
-from faceloom.runtime.errors import Unavailable, UsageError
+from faceloom.core.errors import Unavailable, UsageError
 from faceloom.studio.labels import Label, LabelStore
 
 RECIPE, OTHER = "a" * 64, "b" * 64

@@ -19,11 +19,11 @@ import pytest
 from tests.commands import faceloom
 from tests.fakes import eventually
 
-from faceloom import stack as stack_module
+from faceloom.runtime import stack as stack_module
 from faceloom.runtime.archive import write_archive
 from faceloom.runtime.service import service
+from faceloom.runtime.stack import Stack, StackError, free_port_offset
 from faceloom.runtime.torchserve.config import Ports
-from faceloom.stack import Stack, StackError, free_port_offset
 from faceloom.store.profile import model_folder, model_store
 
 pytestmark = pytest.mark.torchserve

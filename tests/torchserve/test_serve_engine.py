@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from faceloom.core.errors import Unavailable
 from faceloom.runtime.archive import write_archive
 from faceloom.runtime.engine import warm_up
-from faceloom.runtime.errors import Unavailable
 from faceloom.runtime.service import service
+from faceloom.runtime.stack import free_port_offset
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.engine import TorchServeEngine
-from faceloom.stack import free_port_offset
 from faceloom.store.profile import model_folder
 
 pytestmark = pytest.mark.torchserve

@@ -9,15 +9,15 @@ from prometheus_client import CollectorRegistry
 from tests.admissions import Admit, queued, submit
 from tests.fakes import EchoHandler, FakeEngine, fake_service, until
 
-from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime import admission as runtime_admission
-from faceloom.runtime.admission import Admission
-from faceloom.runtime.engine import InProcessEngine
-from faceloom.runtime.errors import (
+from faceloom.core.errors import (
     DeadlineExceeded,
     Overloaded,
     Unavailable,
 )
+from faceloom.generator.v1 import generator_pb2 as pb
+from faceloom.runtime import admission as runtime_admission
+from faceloom.runtime.admission import Admission
+from faceloom.runtime.engine import InProcessEngine
 from faceloom.runtime.metrics import FrontMetrics
 
 

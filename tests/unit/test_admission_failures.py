@@ -8,12 +8,12 @@ from tests.admissions import Admit, queued, submit
 from tests.fakes import FakeEngine, refused, until
 
 from faceloom.common.v1 import engine_pb2
-from faceloom.runtime import admission as runtime_admission
-from faceloom.runtime.errors import (
+from faceloom.core.errors import (
     Internal,
     InvalidArgument,
     Unavailable,
 )
+from faceloom.runtime import admission as runtime_admission
 
 
 async def test_a_call_may_fail_alone(admit: Admit, registry: CollectorRegistry) -> None:

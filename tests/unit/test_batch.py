@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tests.fakes import POISON_SEED, EchoHandler, fake_service
 
 from faceloom.common.v1 import engine_pb2, model_pb2
+from faceloom.core.errors import ServiceError, from_status
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime import batch as runtime_batch
 from faceloom.runtime.batch import WARM_UP, run_batch
-from faceloom.runtime.errors import ServiceError, from_status
 
 
 def call(*seeds: int, deadline: float | None = None, **fields: object) -> engine_pb2.EngineCall:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests import samples
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.images import (
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.images import (
     decode_rgb,
 )
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from faceloom.pipeline.builds import Order
-from faceloom.pipeline.executors.diagnosis import given_up, why_failed, why_waiting
-from faceloom.pipeline.executors.job import job_manifest, job_name
-from faceloom.pipeline.executors.settings import ClusterSettings, cluster_settings
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import ObjectUrl
-from faceloom.runtime.errors import UsageError
+from faceloom.builds.executors.diagnosis import given_up, why_failed, why_waiting
+from faceloom.builds.executors.job import job_manifest, job_name
+from faceloom.builds.executors.settings import ClusterSettings, cluster_settings
+from faceloom.builds.service.records import Order
+from faceloom.core.errors import UsageError
+from faceloom.datasets.place import ObjectUrl
+from faceloom.datasets.spec import BuildSpec
 
 ORDER = Order("one", BuildSpec(candidates=1000), Path("/data/builds/one"), 4, 2, False)
 SETTINGS = ClusterSettings(worker_image="faceloom/pipeline:1", namespace="faceloom")
@@ -203,6 +203,6 @@ def test_bad_settings_say_what_to_set(
 def test_without_a_cluster_its_client_library_is_not_needed() -> None:
     code = (
         "import sys; sys.modules['kubernetes'] = None;"
-        "import faceloom.cli.serve_pipeline, faceloom.cli.jobs, faceloom.pipeline.executors.job"
+        "import faceloom.cli.serve_pipeline, faceloom.cli.jobs, faceloom.builds.executors.job"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

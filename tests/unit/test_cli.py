@@ -11,7 +11,7 @@ from faceloom.cli.files import target_files
 from faceloom.cli.inputs import sources
 from faceloom.cli.main import app
 from faceloom.cli.seeds import parse_seeds
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 
 
 def faceloom(*arguments: str) -> subprocess.CompletedProcess[str]:

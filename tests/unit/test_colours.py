@@ -9,7 +9,7 @@ from tests import profiles, samples
 from tests.samples import Array
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.images import decode_grey, decode_rgb
+from faceloom.core.images import decode_grey, decode_rgb
 
 SPACES = {
     "Display P3": (profiles.P3, None),

@@ -5,8 +5,8 @@ import pytest
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from faceloom.runtime import errors
-from faceloom.runtime.errors import ServiceError, from_status
+from faceloom.core import errors
+from faceloom.core.errors import ServiceError, from_status
 
 # Written down from serving.md B2, not read from the code.
 CODES = {

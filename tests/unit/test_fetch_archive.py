@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faceloom.cli.archive import fetch_archive
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
 
 CONTENT = bytes(range(256)) * 8192
 

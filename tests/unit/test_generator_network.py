@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from faceloom.generator.network import Generator
+from faceloom.stylegan2.network import Generator
 
 State = dict[str, Tensor]
 

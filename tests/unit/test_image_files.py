@@ -13,10 +13,10 @@ from tests import samples
 from tests.samples import Array
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.image_files import read_picture
-from faceloom.runtime.image_header import read_header
-from faceloom.runtime.images import decode_grey, decode_pictures, decode_rgb
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.image_files import read_picture
+from faceloom.core.image_header import read_header
+from faceloom.core.images import decode_grey, decode_pictures, decode_rgb
 
 FILES = ("PNG", "JPEG", "WEBP")
 
@@ -221,7 +221,7 @@ def test_of_an_animation_it_is_the_first_picture() -> None:
 _PEAK = """
 import sys
 from pathlib import Path
-from faceloom.runtime.image_files import read_picture
+from faceloom.core.image_files import read_picture
 def peak():
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
     return int(line.split()[1]) * 1024

@@ -8,8 +8,8 @@ from PIL import Image as PilImage
 from tests import samples
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.images import (
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.images import (
     check_output,
     decode_grey,
     decode_rgb,

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from faceloom.runtime.kinds import HEAD_BYTES, described, kind_of
+from faceloom.core.file_kinds import HEAD_BYTES, described, kind_of
 
 
 def saved(form: str) -> bytes:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from faceloom.cli.generate import Space, read_latents
+from faceloom.core.errors import UsageError
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.errors import UsageError
 
 W_PLUS = np.random.RandomState(0).randn(1, 18, 512).astype(np.float32)
 

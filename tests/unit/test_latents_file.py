@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from faceloom.pipeline.latents import latent_rows
+from faceloom.datasets.latents import latent_rows
 
 _WRITTEN = save({"w": np.zeros((3, 8), np.float32), "z": np.zeros((2, 4), np.float32)})
 

@@ -12,9 +12,9 @@ from tests import profiles, samples
 from tests.samples import Array
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.segmentation.classes import PALETTE
-from faceloom.segmentation.layouts import ToldBy, read_layout
+from faceloom.core.errors import InvalidArgument
+from faceloom.layouts.classes import PALETTE
+from faceloom.layouts.pictures import ToldBy, read_layout
 
 RESAMPLING = PilImage.Resampling
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceloom.runtime.errors import FaceloomError
+from faceloom.core.errors import FaceloomError
 from faceloom.runtime.limits import available_memory, check_memory
 
 MB = 2**20

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
+from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.runtime import listening
-from faceloom.runtime.errors import FaceloomError, UsageError
 from faceloom.runtime.listening import check_free, is_free, open_sockets, split_address
 
 

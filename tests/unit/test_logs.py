@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from faceloom.runtime.logs import JsonFormatter
-from faceloom.runtime.request_id import carrying_request_id
+from faceloom.core.logs import JsonFormatter
+from faceloom.core.request_id import carrying_request_id
 
 
 def line(message: str, *args: object, extra: dict[str, object] | None = None, **kw: object) -> str:
@@ -42,7 +42,7 @@ def test_a_command_says_it_in_a_line() -> None:
         "from faceloom.cli.main import run\n"
         "try: run()\n"
         "except SystemExit: pass\n"
-        "log = logging.getLogger('faceloom.pipeline.stages')\n"
+        "log = logging.getLogger('faceloom.builds.stages')\n"
         "log.warning('a service refused candidates', extra={'service': 'sketch', 'cause': 'no\\nface'})\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError as error: log.error('handler failed', exc_info=error)\n"
@@ -83,7 +83,7 @@ def test_a_request_is_named_in_every_line_of_its_task() -> None:
 
 CRASH = """
 import threading, warnings
-from faceloom.runtime.logs import log_json
+from faceloom.core.logs import log_json
 log_json()
 warnings.warn("old")
 thread = threading.Thread(target=lambda: 1 / 0)

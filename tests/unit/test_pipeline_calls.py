@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from faceloom.pipeline.calls import Patience, PatientService, Refused
-from faceloom.pipeline.stopwatch import Stopwatch
-from faceloom.runtime.errors import (
+from faceloom.builds.retrying import Patience, PatientService, Refused
+from faceloom.builds.stopwatch import Stopwatch
+from faceloom.core.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
@@ -90,6 +90,6 @@ async def test_a_single_request_is_not_blamed_for_a_dead_service() -> None:
 def test_the_pipeline_runs_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None;"
-        "import faceloom.pipeline.server, faceloom.pipeline.verify"
+        "import faceloom.builds.service.server, faceloom.builds.verification"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

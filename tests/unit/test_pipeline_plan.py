@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceloom.pipeline.plan import (
+from faceloom.datasets.plan import (
     BLOCK,
     block,
     block_count,
@@ -12,7 +12,7 @@ from faceloom.pipeline.plan import (
     shard_blocks,
     shard_count,
 )
-from faceloom.pipeline.spec import BuildSpec
+from faceloom.datasets.spec import BuildSpec
 
 counts = st.integers(1, 3000)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceloom.pipeline.png import encode_png
-from faceloom.segmentation.classes import PALETTE
+from faceloom.datasets.png import encode_png
+from faceloom.layouts.classes import PALETTE
 
 DIGEST = "cd" * 32
 PICTURES = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.ports import check_offset, free_offset, metrics_port
 from faceloom.runtime.service import services
 from faceloom.runtime.targets import PIPELINE_PORT

@@ -8,7 +8,7 @@ import pytest
 from tests import commands
 from tests.stores import put_import, put_model
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.service import service
 from faceloom.store.licences import WASEDA
 from faceloom.store.model import BrokenModel

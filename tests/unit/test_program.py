@@ -12,9 +12,9 @@ import psutil
 import pytest
 from tests.fakes import eventually
 
-from faceloom.runtime.errors import FaceloomError
+from faceloom.core.errors import FaceloomError
 from faceloom.runtime.program import Program
-from faceloom.stack import Stack
+from faceloom.runtime.stack import Stack
 
 
 def program(tmp_path: Path, code: str, log: Path | None = None) -> Program:

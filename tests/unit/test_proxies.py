@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+from faceloom.core.errors import Unavailable
+from faceloom.core.proxies import host_of, is_here, open_url, proxy_variable
 from faceloom.runtime.channel import ChannelCaller
-from faceloom.runtime.errors import Unavailable
-from faceloom.runtime.proxies import host_of, is_here, open_url, proxy_variable
 from faceloom.runtime.retrying import Retrying
 
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")

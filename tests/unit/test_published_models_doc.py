@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from faceloom.checkpoints.importer import formats
 from faceloom.cli.main import app
 from faceloom.cli.models import import_checkpoint
-from faceloom.store.importing import formats
 
 DOCS = Path(__file__).parents[2] / "docs"
 KINDS = ("generator", "quality", "sketch", "segmentation", "translator", "losses")

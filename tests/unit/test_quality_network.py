@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from faceloom.quality.network import MixedConv2d, MixNetS, SamePadConv2d, split_channels
-from faceloom.quality.report import (
+from faceloom.training.quality.report import (
     auc,
     calibration_bins,
     choose_threshold,

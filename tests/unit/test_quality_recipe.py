@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from faceloom.quality.calibration import classifier_of, platt, scores_by, sigmoid
-from faceloom.quality.labels import Labelled
 from faceloom.quality.network import MixNetS
-from faceloom.quality.tutor import ridge
-from faceloom.quality.views import augment, resize, spoil
+from faceloom.training.quality.augment import augment, resize, spoil
+from faceloom.training.quality.calibration import classifier_of, platt, scores_by, sigmoid
+from faceloom.training.quality.distill_teacher import ridge
+from faceloom.training.quality.labels import Labelled
 
 
 def test_ridge_finds_a_linear_rule_and_shrinks_with_the_penalty() -> None:

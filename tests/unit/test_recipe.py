@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceloom.pipeline.recipe import Model, Recipe, canonical_json, differences
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.runtime.errors import InvalidArgument
+from faceloom.core.errors import InvalidArgument
+from faceloom.datasets.recipe import Model, Recipe, canonical_json, differences
+from faceloom.datasets.spec import BuildSpec
 
 MODEL = Model("tiny", "1", "ab" * 32, "MIT", "cpu", "AVX2")
 RECIPE = Recipe(

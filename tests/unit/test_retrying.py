@@ -2,9 +2,9 @@
 
 import pytest
 
+from faceloom.core.errors import Overloaded, ServiceError, Unavailable
+from faceloom.core.request_id import current_request_id
 from faceloom.runtime import retrying
-from faceloom.runtime.errors import Overloaded, ServiceError, Unavailable
-from faceloom.runtime.request_id import current_request_id
 from faceloom.runtime.retrying import Retrying, delay, refusals, refusals_of
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceloom.segmentation import classes, labels
+from faceloom.layouts import classes, labels
 
 
 def test_remapping_is_the_listed_permutation() -> None:

@@ -9,7 +9,7 @@ from google.protobuf import symbol_database
 from pydantic import ValidationError
 from tests.fakes import EchoHandler, fake_service
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service, service, services
 from faceloom.runtime.targets import PIPELINE_PORT
 from faceloom.runtime.torchserve.config import Ports, render_model_config, render_properties

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from faceloom.sketch.critic import Studio
 from faceloom.sketch.network import (
     SketchSimplification,
     apply_levels,
@@ -12,6 +11,7 @@ from faceloom.sketch.network import (
     normalise,
     pad_to_stride,
 )
+from faceloom.training.sketch.critic import Studio
 
 
 def test_layout_is_that_of_the_released_model() -> None:

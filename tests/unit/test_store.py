@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.service import services
-from faceloom.stack import Stack
+from faceloom.runtime.stack import Stack
 from faceloom.store.model import BrokenModel, file_sha256, open_model
 from faceloom.store.package import package_profile
 from faceloom.store.profile import model_folder, profile_services

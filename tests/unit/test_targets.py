@@ -2,7 +2,7 @@
 
 import pytest
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.targets import Targets, targets_at
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.torchserve.scratch import check_socket_path, make_scratch
 
 

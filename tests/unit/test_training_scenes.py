@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from faceloom.segmentation.classes import CLASS_NAMES
-from faceloom.segmentation.scenes import Grounds, compose, tile_grids
-from faceloom.training import Run, save_model, write_atomically
+from faceloom.layouts.classes import CLASS_NAMES
+from faceloom.training.runs import Run, save_model, write_atomically
+from faceloom.training.segmentation.scenes import Grounds, compose, tile_grids
 
 
 def parts(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

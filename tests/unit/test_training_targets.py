@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from faceloom.segmentation import face_mesh
-from faceloom.segmentation.classes import CLASS_NAMES
-from faceloom.segmentation.mesh_labels import paint, polygon
-from faceloom.sketch.line_art import coherent_lines, draw, without_specks
-from faceloom.sketch.strokes import spline
+from faceloom.layouts.classes import CLASS_NAMES
+from faceloom.training.segmentation import face_mesh
+from faceloom.training.segmentation.mesh_labels import paint, polygon
+from faceloom.training.sketch.line_art import coherent_lines, draw, without_specks
+from faceloom.training.sketch.strokes import spline
 
 
 def made_up_landmarks() -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from faceloom.runtime.errors import Unavailable
+from faceloom.core.errors import Unavailable
 from faceloom.runtime.torchserve.engine import TorchServeEngine, translate
 
 S = grpc.StatusCode

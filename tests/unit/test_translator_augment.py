@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from faceloom.translator.augment import (
+from faceloom.training.translator.augment import (
     DRAWS,
     Draws,
     augment,

@@ -6,7 +6,7 @@ import torch
 from PIL import Image as PilImage
 from tests import samples
 
-from faceloom.segmentation.labels import mirror
+from faceloom.layouts.labels import mirror
 from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 
 

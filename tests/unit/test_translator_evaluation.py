@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from faceloom.translator import evaluate as rows_of
-from faceloom.translator.baselines import SIDE, neighbours
-from faceloom.translator.evaluate import Evaluation, Question, Row
-from faceloom.translator.evaluation_report import to_json, to_markdown, verdict
-from faceloom.translator.losses import feature_distance
-from faceloom.translator.measures import MEASURES, diversity, layout_iou, line_match, psnr
-from faceloom.translator.pairs import Pairs
+from faceloom.training.translator import evaluate as rows_of
+from faceloom.training.translator.baselines import SIDE, neighbours
+from faceloom.training.translator.evaluate import Evaluation, Question, Row
+from faceloom.training.translator.evaluation_report import to_json, to_markdown, verdict
+from faceloom.training.translator.losses import feature_distance
+from faceloom.training.translator.measures import MEASURES, diversity, layout_iou, line_match, psnr
+from faceloom.training.translator.pairs import Pairs
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,16 +11,16 @@ from tests.translator_data import small_options, write_lpips
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceloom.runtime.errors import UsageError
-from faceloom.translator.identity import IRSE50, IdentityDistance, load_identity
-from faceloom.translator.losses import (
+from faceloom.core.errors import UsageError
+from faceloom.training.translator.identity import IRSE50, IdentityDistance, load_identity
+from faceloom.training.translator.losses import (
     Criterion,
     LiteDistance,
     feature_distance,
     latent_distance,
     w_norm,
 )
-from faceloom.translator.lpips import load_lpips
+from faceloom.training.translator.lpips import load_lpips
 
 
 def images(count: int, side: int, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloom.store.model import open_model
-from faceloom.training import save_model
+from faceloom.training.runs import save_model
 from faceloom.translator.model import Translator, load_translator, mix, stored_tensors
 from faceloom.translator.network import BottleneckIRSE, GradualStyleBlock, GradualStyleEncoder
 

@@ -8,11 +8,11 @@ import torch
 from tests.translator_data import small_options
 from torch import nn
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
+from faceloom.training.translator.distributed import World, join_world
+from faceloom.training.translator.options import PROFILES
+from faceloom.training.translator.trainer import parameter_groups, rate_at
 from faceloom.translator.model import SKETCH, Translator
-from faceloom.translator.options import PROFILES
-from faceloom.translator.trainer import parameter_groups, rate_at
-from faceloom.translator.world import World, join_world
 
 
 def test_the_rate_rises_and_falls() -> None:

@@ -13,13 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.translator_data import CONDITION_SIDE, build_dataset, write_generator
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights
-from faceloom.translator.batches import Batches, Order
-from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
-from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
-from faceloom.translator.pairs import (
+from faceloom.training.translator.batches import Batches, Order
+from faceloom.training.translator.pairs import (
     TEST,
     TRAIN,
     VALIDATION,
@@ -29,6 +27,8 @@ from faceloom.translator.pairs import (
     read_dataset,
     read_pairs,
 )
+from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
+from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, Translator
 
 SIDE = 32
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PilImage
 from tests import samples
 
-from faceloom.runtime.errors import InvalidArgument
+from faceloom.core.errors import InvalidArgument
 from faceloom.translator.paper import on_white_paper
 
 Y, X = np.mgrid[-1:1:256j, -1:1:256j]

@@ -11,13 +11,13 @@ from tests.translator_data import DECODER, small_options
 from typer.main import get_command
 
 from faceloom.cli.main import app
-from faceloom.generator.network import Generator
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.store.model import open_model
-from faceloom.training import save_model
-from faceloom.translator.export import export, fine_layers, halved
+from faceloom.stylegan2.network import Generator
+from faceloom.training.runs import save_model
+from faceloom.training.translator.export import export, fine_layers, halved
+from faceloom.training.translator.run_folder import RunFolder
 from faceloom.translator.model import FACE, SKETCH, Translator, load_translator
-from faceloom.translator.run_folder import RunFolder
 
 JOB = Path(__file__).parents[2] / "deploy" / "jobs" / "train-translator.yaml"
 

@@ -12,16 +12,16 @@ import torch
 from tests.translator_data import DECODER, small_options
 from torch import Tensor, nn
 
-from faceloom.generator.network import Generator, default_channels
-from faceloom.translator.batches import Batch
-from faceloom.translator.losses import Criterion
+from faceloom.stylegan2.network import Generator, default_channels
+from faceloom.training.translator.batches import Batch
+from faceloom.training.translator.distributed import World
+from faceloom.training.translator.losses import Criterion
+from faceloom.training.translator.options import PROFILES, Options
+from faceloom.training.translator.pairs import TRAIN, VALIDATION, Dataset, Pairs
+from faceloom.training.translator.run_folder import RunFolder
+from faceloom.training.translator.train import initialise
+from faceloom.training.translator.trainer import Trainer
 from faceloom.translator.model import CHANNELS, FACE, SEGMENTATION, SKETCH, Translator
-from faceloom.translator.options import PROFILES, Options
-from faceloom.translator.pairs import TRAIN, VALIDATION, Dataset, Pairs
-from faceloom.translator.run_folder import RunFolder
-from faceloom.translator.train import initialise
-from faceloom.translator.trainer import Trainer
-from faceloom.translator.world import World
 
 ROOT = Path(__file__).parents[2]
 CPU = World(torch.device("cpu"))

@@ -24,7 +24,7 @@ from tests.pickle_parts import (
 )
 from torch import nn
 
-from faceloom.store.untrusted import (
+from faceloom.checkpoints.untrusted import (
     Attributes,
     Record,
     RefusedFile,

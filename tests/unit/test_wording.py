@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.commands import faceloom
 
-from faceloom.pipeline.manifest import Manifest
-from faceloom.pipeline.recipe import Model, Recipe, differences
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.summary import summary_in
-from faceloom.runtime.wording import counted
+from faceloom.core.wording import counted
+from faceloom.datasets.manifest import Manifest
+from faceloom.datasets.recipe import Model, Recipe, differences
+from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.summary import summary_in
 from faceloom.store.model import BrokenModel, open_model
 
 

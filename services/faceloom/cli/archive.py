@@ -11,8 +11,8 @@ from urllib.error import URLError
 
 import typer
 
-from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.runtime.proxies import open_url
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.proxies import open_url
 from faceloom.runtime.service import service
 
 _CHUNK = 2**20

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from faceloom.builds.options import Options
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
 from faceloom.cli.build_service import build_in_service
 from faceloom.cli.faults import INTERRUPTED, Interrupted
@@ -21,10 +22,9 @@ from faceloom.cli.options import (
     connect,
     print_result,
 )
-from faceloom.pipeline.options import Options
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import Output, output_of
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.datasets.place import Output, output_of
+from faceloom.datasets.spec import BuildSpec
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ async def build_here(
     async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
         # Not at the top: it needs numpy, which commands that only ask the service do without. After the
         # engine, so that of what is missing the extra is named that brings all.
-        from faceloom.pipeline.run import run_build
+        from faceloom.builds.run import run_build
 
         with display.bar:
             result = await run_build(

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import Output
-from faceloom.pipeline.summary import Summary
+from faceloom.datasets.place import Output
+from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.summary import Summary
 
 AGAIN = "the same command takes the build up again"
 

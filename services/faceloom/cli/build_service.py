@@ -6,20 +6,20 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from faceloom.builds.options import Options
+from faceloom.builds.service.records import build_id
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
 from faceloom.cli.faults import Interrupted
 from faceloom.cli.options import connect_pipeline, wait_seconds
-from faceloom.pipeline.builds import build_id
-from faceloom.pipeline.client import PipelineClient
-from faceloom.pipeline.options import Options
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import Output
-from faceloom.pipeline.summary import Summary, read_summary
+from faceloom.clients.pipeline import PipelineClient
+from faceloom.core.errors import FaceloomError, Unavailable
+from faceloom.core.request_id import carrying_request_id
+from faceloom.core.tracing import start_tracing
+from faceloom.datasets.place import Output
+from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.summary import Summary, read_summary
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
-from faceloom.runtime.errors import FaceloomError, Unavailable
-from faceloom.runtime.request_id import carrying_request_id
 from faceloom.runtime.retrying import delay
-from faceloom.runtime.tracing import start_tracing
 
 
 async def build_in_service(

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from faceloom.builds.fetch import fetch
+from faceloom.builds.verification import verify as verify_dataset
 from faceloom.cli.files import protect_dataset, refuse_overwriting
 from faceloom.cli.options import (
     AsJson,
@@ -19,11 +21,9 @@ from faceloom.cli.options import (
     connect,
     print_result,
 )
-from faceloom.pipeline.fetch import fetch
-from faceloom.pipeline.storage.output import ObjectUrl, local_dataset, output_of
-from faceloom.pipeline.verify import verify as verify_dataset
-from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.runtime.wording import counted
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.wording import counted
+from faceloom.datasets.place import ObjectUrl, local_dataset, output_of
 
 app = typer.Typer(no_args_is_help=True, help="Bring finished datasets here.")
 
@@ -119,7 +119,7 @@ async def _report(
     with Console(stderr=True).status("translating faces and writing the page"):
         async with connect(engine, profile=profile) as faceloom:
             # Not at the top: it needs numpy and pillow.
-            from faceloom.pipeline.report import write_report
+            from faceloom.datasets.report import write_report
 
             await write_report(dataset, out, faceloom, known)
 

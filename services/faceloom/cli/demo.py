@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from faceloom.builds.options import Options
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
-from faceloom.client import Faceloom
-from faceloom.pipeline.options import Options
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.runtime.errors import FaceloomError
-from faceloom.stack import CLIENTS_ENVIRONMENT, Stack, free_port_offset
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import FaceloomError
+from faceloom.datasets.spec import BuildSpec
+from faceloom.runtime.stack import CLIENTS_ENVIRONMENT, Stack, free_port_offset
 from faceloom.store.package import package_profile
 
 
@@ -67,7 +67,7 @@ async def _demo(out: Path, candidates: int, port_offset: int | None) -> dict[str
         console.print("translating its drawings and writing the report")
         async with Faceloom.connect() as faceloom:
             # Not at the top: help is printed without numpy and pillow.
-            from faceloom.pipeline.report import write_report
+            from faceloom.datasets.report import write_report
 
             await write_report(out / "dataset", out / "report.html", faceloom, result)
     finally:

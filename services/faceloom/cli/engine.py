@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.limits import raise_file_limit
 from faceloom.runtime.listening import check_free
 from faceloom.runtime.ports import check_offset

@@ -10,8 +10,8 @@ from rich.progress import Progress
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.translate import Task
-from faceloom.pipeline.storage.output import local_dataset
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.datasets.place import local_dataset
 from faceloom.store.profile import model_folder
 
 app = typer.Typer(help="Measure models on held-out faces.", no_args_is_help=True)
@@ -53,9 +53,9 @@ def translator(
 
     Example: [bold]faceloom evaluate translator --task sketch --dataset faces --out evaluation[/bold]
     """
-    from faceloom.generator.features import LiteFeatures
-    from faceloom.translator.evaluate import Question, evaluate
-    from faceloom.translator.evaluation_report import to_json, to_markdown, write_report
+    from faceloom.training.features import LiteFeatures
+    from faceloom.training.translator.evaluate import Question, evaluate
+    from faceloom.training.translator.evaluation_report import to_json, to_markdown, write_report
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the report")

@@ -7,8 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from faceloom.runtime.errors import FaceloomError
-from faceloom.runtime.logs import JsonFormatter
+from faceloom.core.errors import FaceloomError
+from faceloom.core.logs import JsonFormatter
 
 # The exit code of what Ctrl-C ended, as shells have it.
 INTERRUPTED = 130

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from faceloom.cli.inputs import Source
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
 
 Out = Annotated[
     Path, typer.Option("--out", help="Folder for the results; it is made if it is not there.")

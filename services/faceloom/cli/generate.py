@@ -13,11 +13,11 @@ from faceloom.cli.one_service import Model, OneService, Question, Raw
 from faceloom.cli.options import AsJson, Engine, EngineKind
 from faceloom.cli.outcome import Outcome
 from faceloom.cli.seeds import parse_seeds
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
+from faceloom.core.errors import UsageError
+from faceloom.core.wording import counted
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.errors import UsageError
-from faceloom.runtime.wording import counted
 
 Given: TypeAlias = int | pb.Latent
 

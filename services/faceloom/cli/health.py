@@ -8,8 +8,8 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from faceloom.runtime.errors import FaceloomError
-from faceloom.runtime.proxies import channel_options
+from faceloom.core.errors import FaceloomError
+from faceloom.core.proxies import channel_options
 
 _POLL_SECONDS = 0.2
 

@@ -11,8 +11,8 @@ from typing import Annotated, BinaryIO, Final
 
 import typer
 
-from faceloom.runtime.errors import UsageError
-from faceloom.runtime.kinds import HEAD_BYTES, READ, described, kind_of
+from faceloom.core.errors import UsageError
+from faceloom.core.file_kinds import HEAD_BYTES, READ, described, kind_of
 
 Files = Annotated[
     list[Path],

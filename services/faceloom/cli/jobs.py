@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faceloom.builds.capacity import Fleet, Rate, Rates, Sizing, size
+from faceloom.builds.options import DEFAULT_JOBS
+from faceloom.builds.retrying import PATIENT_WITH_PODS
 from faceloom.cli.options import AsJson, print_result
-from faceloom.client import Faceloom
-from faceloom.pipeline.calls import PATIENT_WITH_PODS
-from faceloom.pipeline.options import DEFAULT_JOBS
-from faceloom.pipeline.sizing import Fleet, Rate, Rates, Sizing, size
-from faceloom.pipeline.spec import BuildSpec
-from faceloom.pipeline.storage.output import output_of
-from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.runtime.logs import log_json
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.logs import log_json
+from faceloom.core.tracing import start_tracing
+from faceloom.datasets.place import output_of
+from faceloom.datasets.spec import BuildSpec
 from faceloom.runtime.server import until_stopped
-from faceloom.runtime.tracing import start_tracing
 
 if TYPE_CHECKING:
-    from faceloom.pipeline.worker import Assignment
+    from faceloom.builds.worker import Assignment
 
 app = typer.Typer(no_args_is_help=True, help="Make a dataset with many workers.")
 
@@ -68,7 +68,7 @@ def work_command(
     Example: [bold]faceloom jobs work --output faces --candidates 1000 --shards 4 --index 0 --finalize[/bold]
     """
     # Not at the top: it needs numpy, and help is printed without.
-    from faceloom.pipeline.worker import Assignment, Misconfigured, exit_code
+    from faceloom.builds.worker import Assignment, Misconfigured, exit_code
 
     log_json()
     try:
@@ -100,7 +100,7 @@ def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -
 
 
 async def _work(assignment: "Assignment") -> None:
-    from faceloom.pipeline.worker import work
+    from faceloom.builds.worker import work
 
     start_tracing("build-worker")
     async with Faceloom.connect(wait=0) as faceloom:
@@ -109,7 +109,7 @@ async def _work(assignment: "Assignment") -> None:
 
 async def _until_told_to_stop(working: Coroutine[Any, Any, None]) -> None:
     """Ends the process with 143 on SIGTERM: a Job would count 0 as done."""
-    from faceloom.pipeline.worker import STOPPED
+    from faceloom.builds.worker import STOPPED
 
     worker = asyncio.create_task(working)
     stopping = asyncio.create_task(until_stopped())

@@ -8,9 +8,9 @@ import typer
 from faceloom.cli.files import protect_dataset, refuse_overwriting, write_file
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl
-from faceloom.pipeline.storage.output import local_dataset
-from faceloom.pipeline.summary import read_summary
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.datasets.place import local_dataset
+from faceloom.datasets.summary import read_summary
 
 # Elsewhere only where they are needed: help is printed without aiohttp and sqlalchemy.
 if TYPE_CHECKING:

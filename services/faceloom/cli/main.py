@@ -16,9 +16,9 @@ from typer.main import get_command, get_group
 from faceloom import __version__
 from faceloom.cli import json_output
 from faceloom.cli.faults import INTERRUPTED, Interrupted, line_of, usage_line
-from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.runtime.extras import how_to_install
-from faceloom.runtime.logs import log_lines
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.extras import how_to_install
+from faceloom.core.logs import log_lines
 
 # Which module of this package holds a command.
 _MODULES = {

@@ -8,8 +8,8 @@ import typer
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.translate import Order
-from faceloom.runtime.errors import FaceloomError, UsageError
-from faceloom.runtime.wording import counted
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.wording import counted
 from faceloom.store.card import licence_line
 from faceloom.store.model import BrokenModel, Model, open_model
 from faceloom.store.package import package_profile
@@ -170,8 +170,8 @@ def import_checkpoint(
     Example: [bold]faceloom models import --kind generator --format rosinality ffhq.pt --name ffhq
     --license 'NVIDIA Source Code License-NC'[/bold]
     """
-    from faceloom.store.imported import Answers
-    from faceloom.store.importing import import_model
+    from faceloom.checkpoints.import_result import Answers
+    from faceloom.checkpoints.importer import import_model
 
     answers = Answers(
         classes=tuple(classes.split(",")) if classes else None,
@@ -200,7 +200,7 @@ def join(
 
     Example: [bold]faceloom models join faces sketches layouts[/bold]
     """
-    from faceloom.translator.joining import join_models
+    from faceloom.translator.merge import join_models
 
     folders = [named_model("translator", reference) for reference in references]
     _print_model(join_models(name, folders), as_json)

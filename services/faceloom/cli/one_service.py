@@ -15,8 +15,8 @@ from faceloom.cli.faults import Interrupted
 from faceloom.cli.files import new_file, refuse_overwriting
 from faceloom.cli.options import EngineKind, connect
 from faceloom.cli.outcome import Outcome
-from faceloom.client import Faceloom
-from faceloom.runtime.errors import (
+from faceloom.clients.client import Faceloom
+from faceloom.core.errors import (
     TOO_MANY_ITEMS,
     FaceloomError,
     Internal,
@@ -240,7 +240,7 @@ class OneService:
         # Not at the top: who asks running services needs neither.
         import numpy as np
 
-        from faceloom.raw import raw_outputs
+        from faceloom.clients.raw_outputs import raw_outputs
 
         with Console(stderr=True).status("computing what the network itself answers"):
             outputs = raw_outputs(self.name, self._folder, requests)

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from faceloom.cli.json_output import print_object
-from faceloom.client import Faceloom
-from faceloom.pipeline.client import PipelineClient
+from faceloom.clients.client import Faceloom
+from faceloom.clients.pipeline import PipelineClient
+from faceloom.core.errors import ServiceError, UsageError
+from faceloom.core.tracing import start_tracing
 from faceloom.runtime.channel import ChannelCaller
-from faceloom.runtime.errors import ServiceError, UsageError
 from faceloom.runtime.retrying import WAIT_SECONDS, Retrying
-from faceloom.runtime.tracing import start_tracing
 
 
 class EngineKind(StrEnum):
@@ -91,7 +91,7 @@ def connect(
         retrying = Retrying(_wait.get(), _Notices().tell, late=True)
         return Faceloom(ChannelCaller(port_offset=_port_offset.get(), retrying=retrying))
     # Not at the top: it loads torch, which clients do without.
-    from faceloom.inprocess import InProcessCaller
+    from faceloom.clients.in_process import InProcessCaller
 
     return Faceloom(InProcessCaller(profile or "tiny", models))
 

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from faceloom.cli.faults import Interrupted
 from faceloom.cli.options import print_result
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
 
 FailFast = Annotated[
     bool,

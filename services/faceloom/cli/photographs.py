@@ -10,9 +10,9 @@ import typer
 
 from faceloom.cli.inputs import Source
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import FaceloomError, InvalidArgument
-from faceloom.runtime.image_header import MAX_MEMORY, Header, read_header
-from faceloom.runtime.kinds import kind_of
+from faceloom.core.errors import FaceloomError, InvalidArgument
+from faceloom.core.file_kinds import kind_of
+from faceloom.core.image_header import MAX_MEMORY, Header, read_header
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def drawing_of(data: bytes, size: tuple[int, int]) -> bytes:
     """A drawing, grey PNG, resampled to that width and height."""
     from PIL import Image
 
-    from faceloom.runtime.images import encode_file
+    from faceloom.core.images import encode_file
 
     with Image.open(BytesIO(data)) as drawing:
         if drawing.size == size:
@@ -107,7 +107,7 @@ def layout_of(data: bytes, size: tuple[int, int]) -> bytes:
     import numpy as np
     from PIL import Image
 
-    from faceloom.segmentation.labels import encode_png
+    from faceloom.layouts.labels import encode_png
 
     with Image.open(BytesIO(data)) as layout:
         if layout.size == size:
@@ -133,13 +133,13 @@ def _checked(source: Source) -> tuple[bytes, Header]:
 
 def _pixels(data: bytes) -> "PilImage.Image":
     # Not at the top: help is printed, and small pictures are sent, without pillow.
-    from faceloom.runtime import image_files
+    from faceloom.core import image_files
 
     return image_files.read_picture(data, "", _MAX_MEMORY)
 
 
 def _upright_size(data: bytes) -> tuple[int, int]:
-    from faceloom.runtime.image_files import opened, orientation
+    from faceloom.core.image_files import opened, orientation
 
     with opened(data, "", _MAX_MEMORY) as picture:
         width, height = picture.size

@@ -20,7 +20,7 @@ from faceloom.cli.photographs import (
     layout_of,
     read_picture,
 )
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.segmentation.v1 import segmentation_pb2

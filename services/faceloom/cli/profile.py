@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.status import Status
 
 from faceloom.cli.options import AsJson, print_result
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.store.licences import consequence
 from faceloom.store.model import Model, open_model
 from faceloom.store.new_profile import create_profile

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 
 _MOST = 2**64 - 1
 

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.logs import log_json
+from faceloom.core.tracing import start_tracing
 from faceloom.runtime.front import Front
-from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.service import service
 from faceloom.runtime.torchserve.engine import TorchServeEngine
 from faceloom.runtime.torchserve.metrics import TorchServeMetrics
-from faceloom.runtime.tracing import start_tracing
 
 log = logging.getLogger(__name__)
 

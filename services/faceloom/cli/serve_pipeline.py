@@ -4,13 +4,13 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from faceloom.client import Faceloom
-from faceloom.pipeline.builds import BuildIndex
-from faceloom.pipeline.executors.executor import Executor
-from faceloom.pipeline.executors.local import LocalExecutor
-from faceloom.pipeline.metrics import BuildCollector
-from faceloom.pipeline.registry import Builds
-from faceloom.pipeline.server import SERVICE, PipelineServicer
+from faceloom.builds.executors.executor import Executor
+from faceloom.builds.executors.local import LocalExecutor
+from faceloom.builds.service.metrics import BuildCollector
+from faceloom.builds.service.records import BuildIndex
+from faceloom.builds.service.registry import Builds
+from faceloom.builds.service.server import SERVICE, PipelineServicer
+from faceloom.clients.client import Faceloom
 from faceloom.pipeline.v1.pipeline_pb2_grpc import add_PipelineServiceServicer_to_server
 from faceloom.runtime.server import Server, until_stopped
 
@@ -43,9 +43,9 @@ async def serve_pipeline(
 
 def _in_cluster(faceloom: Faceloom) -> Executor:
     # Not at the top: only clusters need the client library.
-    from faceloom.pipeline.executors.cluster import Cluster
-    from faceloom.pipeline.executors.kubernetes import KubernetesExecutor
-    from faceloom.pipeline.executors.settings import cluster_settings
+    from faceloom.builds.executors.cluster import Cluster
+    from faceloom.builds.executors.kubernetes import KubernetesExecutor
+    from faceloom.builds.executors.settings import cluster_settings
 
     settings = cluster_settings()
     return KubernetesExecutor(settings, Cluster(settings.namespace), faceloom)

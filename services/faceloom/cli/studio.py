@@ -11,10 +11,10 @@ import typer
 from prometheus_client import CollectorRegistry, start_http_server
 
 from faceloom.cli.options import connect_pipeline, connect_services
+from faceloom.core.logs import log_json
+from faceloom.core.tracing import start_tracing
 from faceloom.runtime.listening import check_can_listen, join_address, open_sockets
-from faceloom.runtime.logs import log_json
 from faceloom.runtime.server import until_stopped
-from faceloom.runtime.tracing import start_tracing
 
 # Elsewhere only where they are needed: help is printed without aiohttp and sqlalchemy.
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from rich.progress import Progress
 from faceloom.cli.files import refuse_overwriting
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.train_translator import join_translators, translator
-from faceloom.pipeline.storage.output import local_dataset
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
+from faceloom.datasets.place import local_dataset
 from faceloom.store.model import open_model, replace_model
 from faceloom.store.profile import model_folder, model_store, path_in_store
 
 if TYPE_CHECKING:
-    from faceloom.quality.finetune import Comparison
+    from faceloom.training.quality.finetune import Comparison
 
 app = typer.Typer(help="Train the models.", no_args_is_help=True)
 app.command()(translator)
@@ -41,7 +41,7 @@ def screening_faces(teacher: Teacher, out: Out) -> None:
 
     Example: [bold]faceloom train screening-faces --teacher weights.tar --out screening.npy[/bold]
     """
-    from faceloom.generator.steer import screening_faces as write
+    from faceloom.training.generator.latent_screening import screening_faces as write
 
     refuse_overwriting([teacher], [out])
     write(teacher, out)
@@ -58,8 +58,8 @@ def generator(
 
     Example: [bold]faceloom train generator --teacher weights.tar --scores scores.npy --run run --out g[/bold]
     """
-    from faceloom.generator.export import export
-    from faceloom.generator.train import train
+    from faceloom.training.generator.export import export
+    from faceloom.training.generator.train import train
 
     train(teacher, scores, run)
     export(run / "best.pt", out)
@@ -73,7 +73,7 @@ def teacher_faces(
 
     Example: [bold]faceloom train teacher-faces --teacher weights.tar --out faces.npy[/bold]
     """
-    from faceloom.segmentation.prepare import sample_faces
+    from faceloom.training.segmentation.prepare import sample_faces
 
     refuse_overwriting([teacher], [out])
     sample_faces(teacher, out, count)
@@ -87,7 +87,7 @@ def layouts(
 
     Example: [bold]faceloom train layouts --faces faces.npy --mesh mesh.npz --out layouts.npz[/bold]
     """
-    from faceloom.segmentation.prepare import paint_labels
+    from faceloom.training.segmentation.prepare import paint_labels
 
     refuse_overwriting([faces, mesh], [out])
     paint_labels(faces, mesh, out)
@@ -104,7 +104,7 @@ def segmentation(
 
     Example: [bold]faceloom train segmentation --faces f.npy --labels l.npz --checkpoint s.pt --out s[/bold]
     """
-    from faceloom.segmentation.train import train
+    from faceloom.training.segmentation.train import train
 
     refuse_overwriting([faces, labels], [checkpoint], "--checkpoint")
     with _progress("segmentation") as tell:
@@ -122,7 +122,7 @@ def drawings(
 
     Example: [bold]faceloom train drawings --faces f.npy --mesh m.npz --labels l.npz --out d.npz[/bold]
     """
-    from faceloom.sketch.prepare import draw_targets
+    from faceloom.training.sketch.prepare import draw_targets
 
     refuse_overwriting([faces, mesh, labels], [out])
     draw_targets(faces, mesh, labels, out)
@@ -141,7 +141,7 @@ def sketch(
     Example: [bold]faceloom train sketch --faces f.npy --labels l.npz --targets d.npz --checkpoint k.pt
     --out s[/bold]
     """
-    from faceloom.sketch.train import train
+    from faceloom.training.sketch.train import train
 
     refuse_overwriting([faces, labels, targets], [checkpoint], "--checkpoint")
     with _progress("sketch") as tell:
@@ -154,7 +154,7 @@ def quality_features(faces: Faces, checkpoint: Checkpoint) -> None:
 
     Example: [bold]faceloom train quality-features --faces faces.npy --checkpoint features.pt[/bold]
     """
-    from faceloom.quality.pretrain import pretrain
+    from faceloom.training.quality.pretrain import pretrain
 
     refuse_overwriting([faces], [checkpoint], "--checkpoint")
     with _progress("quality features") as tell:
@@ -178,8 +178,8 @@ def quality_from_scratch(
     Example: [bold]faceloom train quality-from-scratch --labels labels.jsonl --features features.pt
     --generator g --run q --out quality[/bold]
     """
-    from faceloom.quality.render import render_labelled, render_unlabelled
-    from faceloom.quality.train import train
+    from faceloom.training.quality.render import render_labelled, render_unlabelled
+    from faceloom.training.quality.train import train
 
     run.mkdir(parents=True, exist_ok=True)
     labelled, unlabelled = run / "labelled.npy", run / "unlabelled.npy"
@@ -218,8 +218,8 @@ def quality(
 
     Example: [bold]faceloom train quality --labels labels.jsonl --dataset out/faces --out out/taste[/bold]
     """
-    from faceloom.quality.choices import read_choices
-    from faceloom.quality.finetune import fine_tune
+    from faceloom.training.quality.choices import read_choices
+    from faceloom.training.quality.finetune import fine_tune
 
     if not 0 < precision < 1:
         raise UsageError(f"--precision is {precision}; give a share between 0 and 1")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from faceloom.cli.options import AsJson, print_result
-from faceloom.pipeline.storage.output import local_dataset
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
+from faceloom.datasets.place import local_dataset
 from faceloom.store.profile import model_folder
 
 
@@ -26,7 +26,7 @@ class Task(StrEnum):
 
 
 class TranslatorProfile(StrEnum):
-    """The names of faceloom.translator.options.PROFILES."""
+    """The names of faceloom.training.translator.options.PROFILES."""
 
     TINY = "tiny"
     FULL = "full"
@@ -67,9 +67,9 @@ def translator(
 
     Example: [bold]faceloom train translator --task sketch --dataset faces --out run[/bold]
     """
-    from faceloom.translator.options import PROFILES
-    from faceloom.translator.train import train
-    from faceloom.translator.world import first_process
+    from faceloom.training.translator.distributed import first_process
+    from faceloom.training.translator.options import PROFILES
+    from faceloom.training.translator.train import train
 
     changes = {
         "steps": steps,
@@ -109,7 +109,7 @@ def join_translators(
 
     Example: [bold]faceloom train join-translators runs/sketch runs/segmentation --out translator[/bold]
     """
-    from faceloom.translator.export import export
+    from faceloom.training.translator.export import export
 
     best = [run / "best.pt" for run in runs]
     for path in best:

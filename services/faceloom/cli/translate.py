@@ -14,9 +14,9 @@ from faceloom.cli.one_service import Model, OneService, Question, Raw
 from faceloom.cli.options import AsJson, Engine, EngineKind
 from faceloom.cli.outcome import FailFast, Outcome
 from faceloom.cli.photographs import MAX_PICTURE_BYTES, read_layout, read_picture
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.translator.v1 import translator_pb2 as pb
 
 # A request's fields for the picture that is translated.

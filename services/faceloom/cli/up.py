@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from faceloom.runtime.errors import FaceloomError
-from faceloom.runtime.logs import log_json
+from faceloom.core.errors import FaceloomError
+from faceloom.core.logs import log_json
 from faceloom.runtime.server import until_stopped
+from faceloom.runtime.stack import Stack, check_ports
 from faceloom.runtime.torchserve.scratch import make_scratch
-from faceloom.stack import Stack, check_ports
 from faceloom.store.package import package_profile
 from faceloom.store.profile import model_folders, profile_services
 

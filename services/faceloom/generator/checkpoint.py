@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from faceloom.checkpoints.import_result import Answers, Imported
 from faceloom.generator.nvlabs import read_nvlabs
 from faceloom.generator.rosinality import read_rosinality
 from faceloom.generator.tensorflow import read_tensorflow
-from faceloom.store.imported import Answers, Imported
 
 FORMATS: Mapping[str, Callable[[Path, Answers], Imported]] = {
     "rosinality": read_rosinality,

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
-from faceloom.generator.convention import Vector, to_pixels, z_of
-from faceloom.generator.network import Noise, with_mean
+from faceloom.core.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.core.images import Pixels, check_output, encode
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
 from faceloom.runtime.handler import MAX_ANSWER_BYTES, Floats, Handler, Work
-from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
+from faceloom.stylegan2.latents import Vector, to_pixels, z_of
+from faceloom.stylegan2.network import Noise, with_mean
 
 _MAX_PSI = 1.5
 _OUTPUTS = (

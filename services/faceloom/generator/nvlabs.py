@@ -10,8 +10,11 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from faceloom.generator.names import Layout
-from faceloom.generator.published import (
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.untrusted import Record, Refusal, read_pickle, refusing
+from faceloom.generator.tensor_names import Layout
+from faceloom.stylegan2.published import (
     STAND_INS,
     check_filter,
     filters,
@@ -20,9 +23,6 @@ from faceloom.generator.published import (
     nvidia_notes,
     plain,
 )
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.state_dict import state_dict
-from faceloom.store.untrusted import Record, Refusal, read_pickle, refusing
 
 # The state of every module, by its name.
 Modules: TypeAlias = dict[str, dict[str, Any]]

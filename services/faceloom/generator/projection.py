@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 
 # Hundreds of faces of the largest networks.
 _LARGEST = 64 * 2**20

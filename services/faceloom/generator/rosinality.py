@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faceloom.generator.published import (
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.state_dict import part_of, state_dict
+from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.stylegan2.published import (
     LICENCE_NOTE,
     LR_MLP,
     MEAN_NOTE,
@@ -16,9 +19,6 @@ from faceloom.generator.published import (
     imported,
     mean_latent,
 )
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.state_dict import part_of, state_dict
-from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 _NOTES = (
     LICENCE_NOTE,

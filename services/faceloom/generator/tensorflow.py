@@ -14,8 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceloom.generator.names import Layout
-from faceloom.generator.published import (
+from faceloom.checkpoints.import_result import Answers, Imported
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.untrusted import Record, Refusal, read_pickle, refusing
+from faceloom.generator.tensor_names import Layout
+from faceloom.stylegan2.published import (
     LR_MLP,
     STAND_INS,
     filters,
@@ -24,9 +27,6 @@ from faceloom.generator.published import (
     nvidia_notes,
     plain,
 )
-from faceloom.store.imported import Answers, Imported
-from faceloom.store.state_dict import state_dict
-from faceloom.store.untrusted import Record, Refusal, read_pickle, refusing
 
 _LAYOUT = Layout(
     mean="dlatent_avg",

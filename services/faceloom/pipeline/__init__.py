@@ -1,1 +1,1 @@
-"""Chains the model services into datasets. It never imports torch: its image has none."""
+"""The contract of the pipeline service: its stubs and its facts. What serves it is in `builds/service`."""

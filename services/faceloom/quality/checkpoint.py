@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faceloom.quality.fit import INTERPOLATIONS
+from faceloom.checkpoints.import_result import Answers, Imported, check_state
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.core.errors import UsageError
 from faceloom.quality.network import BN_EPS, IMAGENET_MEAN, IMAGENET_STD, TF_BN_EPS, MixNetS
-from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import Answers, Imported, check_state
-from faceloom.store.state_dict import state_dict
-from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.quality.preprocess import INTERPOLATIONS
 
 # As timm's own loader prefers them: moving averages first.
 _PLACES = ("state_dict_ema", "model_ema", "state_dict", "model")

@@ -21,8 +21,7 @@ from google.rpc import status_pb2
 from opentelemetry.trace import Span
 
 from faceloom.common.v1 import engine_pb2
-from faceloom.runtime.engine import Engine
-from faceloom.runtime.errors import (
+from faceloom.core.errors import (
     DeadlineExceeded,
     Internal,
     Overloaded,
@@ -30,9 +29,10 @@ from faceloom.runtime.errors import (
     Unavailable,
     from_status,
 )
+from faceloom.core.tracing import begin_inside, current_parent
+from faceloom.runtime.engine import Engine
 from faceloom.runtime.metrics import FrontMetrics
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
-from faceloom.runtime.tracing import begin_inside, current_parent
 
 log = logging.getLogger(__name__)
 

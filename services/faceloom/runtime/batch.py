@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from google.protobuf.message import DecodeError, Message
 
 from faceloom.common.v1 import engine_pb2
-from faceloom.runtime.errors import (
+from faceloom.core.errors import (
     DeadlineExceeded,
     Internal,
     InvalidArgument,
@@ -26,9 +26,9 @@ from faceloom.runtime.errors import (
     ServiceError,
     TooLarge,
 )
+from faceloom.core.tracing import record_batch
 from faceloom.runtime.handler import AnyHandler, Work
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
-from faceloom.runtime.tracing import record_batch
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable, from_status
-from faceloom.runtime.proxies import channel_options, host_of, proxy_variable
-from faceloom.runtime.request_id import REQUEST_ID, carrying_request_id
+from faceloom.core.errors import ServiceError, TooLarge, Unavailable, from_status
+from faceloom.core.proxies import channel_options, host_of, proxy_variable
+from faceloom.core.request_id import REQUEST_ID, carrying_request_id
+from faceloom.core.tracing import calling
 from faceloom.runtime.retrying import REFUSALS, UNREACHABLE, Retrying, refusals
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, services
 from faceloom.runtime.targets import targets_at
-from faceloom.runtime.tracing import calling
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -92,7 +92,7 @@ class ChannelCaller:
         self._channels: dict[str, LastingChannel] = {}
 
     async def call(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
-        """See `faceloom.client.Caller`; each try has the whole `timeout`."""
+        """See `faceloom.clients.client.Caller`; each try has the whole `timeout`."""
         if service not in self._channels:
             self._channels[service] = LastingChannel(service, self._targets.of(service))
         return await self._retrying.call(

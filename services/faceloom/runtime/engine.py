@@ -14,8 +14,8 @@ from typing import Protocol
 from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, model_pb2
+from faceloom.core.errors import from_status
 from faceloom.runtime.batch import WARM_UP, Waits, everybody_waits, run_batch
-from faceloom.runtime.errors import from_status
 from faceloom.runtime.handler import AnyHandler
 from faceloom.runtime.service import Service
 from faceloom.runtime.versions import load_models

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from faceloom.common.v1 import engine_pb2
+from faceloom.core.errors import ServiceError, TooLarge, Unavailable
+from faceloom.core.request_id import current_request_id
 from faceloom.runtime.admission import Admission
 from faceloom.runtime.engine import Engine, warm_up
-from faceloom.runtime.errors import ServiceError, TooLarge, Unavailable
 from faceloom.runtime.metrics import FrontMetrics, seconds_for
-from faceloom.runtime.request_id import current_request_id
 from faceloom.runtime.retrying import refusals_of
 from faceloom.runtime.server import Server
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service

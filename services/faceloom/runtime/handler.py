@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from faceloom.common.v1 import model_pb2
-from faceloom.runtime.errors import TOO_MANY_ITEMS, FailedPrecondition, InvalidArgument
+from faceloom.core.errors import TOO_MANY_ITEMS, FailedPrecondition, InvalidArgument
 from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
 
 # Fronts come here for the names of things and run without numpy.

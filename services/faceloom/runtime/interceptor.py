@@ -15,10 +15,10 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from faceloom.runtime.errors import Internal, Overloaded, ServiceError
+from faceloom.core.errors import Internal, Overloaded, ServiceError
+from faceloom.core.request_id import take_request_id
+from faceloom.core.tracing import begin_answer, end_answer
 from faceloom.runtime.metrics import RpcMetrics
-from faceloom.runtime.request_id import take_request_id
-from faceloom.runtime.tracing import begin_answer, end_answer
 
 log = logging.getLogger(__name__)
 

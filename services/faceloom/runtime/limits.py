@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceloom.runtime.errors import FaceloomError
+from faceloom.core.errors import FaceloomError
 
 # Java opens 70 and some more per connection.
 _FILES_NEEDED = 128

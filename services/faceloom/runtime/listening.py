@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
 
 LOOPBACK = "127.0.0.1"
 # Everything that a person wants to read of a command line.

@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from faceloom.common.v1 import model_pb2
-from faceloom.runtime.errors import Overloaded
+from faceloom.core.errors import Overloaded
 from faceloom.runtime.service import Service
 
 # Prometheus knows when it first saw a series; a second one for each would double their number.

@@ -7,7 +7,7 @@ meet. Within a range, ports of two stacks are at least 20 apart.
 import random
 from collections.abc import Iterable
 
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.runtime.listening import is_free
 
 # What is added to a service's port to have that of its metrics, in a stack whose offset is 0.

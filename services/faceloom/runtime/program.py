@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, BinaryIO
 
-from faceloom.runtime.errors import FaceloomError
-from faceloom.runtime.logs import as_event, event
+from faceloom.core.errors import FaceloomError
+from faceloom.core.logs import as_event, event
 
 log = logging.getLogger(__name__)
 

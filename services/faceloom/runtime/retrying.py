@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias, TypeVar
 
-from faceloom.runtime.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
-from faceloom.runtime.request_id import carrying_request_id
+from faceloom.core.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
+from faceloom.core.request_id import carrying_request_id
 
 T = TypeVar("T")
 Notice: TypeAlias = Callable[[str, ServiceError], None]

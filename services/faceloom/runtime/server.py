@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from faceloom.runtime.errors import Unavailable
+from faceloom.core.errors import Unavailable
 from faceloom.runtime.interceptor import RpcInterceptor
 from faceloom.runtime.listening import check_can_listen, join_address, split_address
 from faceloom.runtime.metrics import SECONDS, RpcMetrics

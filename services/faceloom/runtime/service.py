@@ -6,14 +6,15 @@ finds them by it.
 
 import importlib
 import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import ServiceDescriptor
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 
 if TYPE_CHECKING:
     from faceloom.runtime.handler import AnyHandler
@@ -42,6 +43,7 @@ class Service(BaseModel):
     proto: str
     service: str
     handler: str
+    model_check: str | None = None
     port: int
     max_items: PositiveInt
     compute_batch: ComputeBatch
@@ -49,6 +51,15 @@ class Service(BaseModel):
     max_queue: PositiveInt
     max_seconds: PositiveFloat
     latency_budget_ms: PositiveFloat
+
+    def check_model(self, model: Any, served: Mapping[str, Sequence[Any]]) -> None:
+        """Makes sure that a model of the store fits those, by service, that a profile serves with it.
+
+        Raises:
+            FaceloomError: It does not; says why.
+        """
+        if self.model_check:
+            _imported(self.model_check)(model, served)
 
     @property
     def descriptor(self) -> ServiceDescriptor:
@@ -63,8 +74,13 @@ class Service(BaseModel):
 
     def new_handler(self) -> "AnyHandler":
         """An instance of the handler, not loaded yet. Imports torch."""
-        module, _, name = self.handler.partition(":")
-        return getattr(importlib.import_module(module), name)(self)  # type: ignore[no-any-return]
+        return _imported(self.handler)(self)  # type: ignore[no-any-return]
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    """What `module:name` names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
 @cache

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from faceloom.core.settings import Settings
 from faceloom.runtime.service import service, services
-from faceloom.runtime.settings import Settings
 
 PIPELINE_PORT = 50050
 # Its full name, for those that do without its stubs.

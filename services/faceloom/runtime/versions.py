@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from google.protobuf.message import Message
 
-from faceloom.runtime.errors import FailedPrecondition
+from faceloom.core.errors import FailedPrecondition
 from faceloom.runtime.handler import AnyHandler, Floats, Handler, Work
 from faceloom.runtime.service import Service
 

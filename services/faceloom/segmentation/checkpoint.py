@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from faceloom.segmentation.classes import BISENET_CLASS_NAMES
+from faceloom.checkpoints.import_result import CELEBAMASK_HQ, Answers, Imported, check_state
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.layouts.classes import BISENET_CLASS_NAMES
 from faceloom.segmentation.network import BiSeNet
-from faceloom.store.imported import CELEBAMASK_HQ, Answers, Imported, check_state
 from faceloom.store.model import PREPROCESSING
-from faceloom.store.state_dict import state_dict
-from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 Rename: TypeAlias = Callable[[str], str]
 

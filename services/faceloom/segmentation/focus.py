@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceloom.segmentation.classes import CLASS_NAMES
-from faceloom.segmentation.labels import LabelMap
+from faceloom.layouts.classes import CLASS_NAMES
+from faceloom.layouts.labels import LabelMap
 
 PARTS = tuple(
     CLASS_NAMES.index(name)

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.images import Pixels, check_output, decode_pictures, encode, fit_condition
+from faceloom.layouts.classes import CLASS_NAMES
+from faceloom.layouts.labels import CELEBA_TO_BISENET, encode_png
 from faceloom.runtime.handler import Floats, Handler, Work
-from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.segmentation.class_order import BISENET, check_classes
-from faceloom.segmentation.classes import CLASS_NAMES
 from faceloom.segmentation.focus import look_twice
-from faceloom.segmentation.labels import CELEBA_TO_BISENET, encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.segmentation.v1 import segmentation_pb2 as pb
 from faceloom.store.model import UPSTREAM, open_model
@@ -40,7 +40,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
 
     def load(self, folder: Path, device: str) -> None:
         model = open_model(folder)
-        check_classes(model)
+        check_classes(model, {})
         self.service = model.limited(self.service)
         self._options = model.options
         self._upstream = model.preprocessing == UPSTREAM

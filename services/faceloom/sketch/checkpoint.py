@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from faceloom.checkpoints.import_result import Answers, Imported
 from faceloom.sketch.keras import read_keras, read_keras_port
 from faceloom.sketch.simplification import read_pth, read_t7
-from faceloom.store.imported import Answers, Imported
 
 FORMATS: Mapping[str, Callable[[Path, Answers], Imported]] = {
     "torch7": read_t7,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from faceloom.runtime.images import Pixels
+from faceloom.core.images import Pixels
 from faceloom.sketch import sketch_keras
 from faceloom.sketch.network import (
     SketchSimplification,

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.runtime.handler import Floats, Handler, Work
-from faceloom.runtime.images import Pixels, check_output, decode_pictures, encode, fit_condition
 from faceloom.sketch import classical
 from faceloom.sketch.extractors import new_extractor
 from faceloom.sketch.v1 import sketch_pb2 as pb

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from faceloom.runtime.errors import UsageError
+from faceloom.checkpoints.hdf5 import Object, read_hdf5
+from faceloom.checkpoints.import_result import Answers, Imported, check_state
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.core.errors import UsageError
 from faceloom.sketch.extractors import SKETCH_KERAS
-from faceloom.sketch.hdf5 import Object, read_hdf5
 from faceloom.sketch.sketch_keras import CHANNELS, SketchKeras
-from faceloom.store.imported import Answers, Imported, check_state
 from faceloom.store.model import FACELOOM
-from faceloom.store.state_dict import state_dict
-from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 _LICENCE = "Apache-2.0"
 # Of the three that upstream draws with (none, 0.1 and 0.18), the one that the port draws with.

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from faceloom.checkpoints.import_result import Answers, Imported, check_state
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.torch7 import Module, Stored, read_torch7
+from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
 from faceloom.sketch.extractors import SIMPLIFICATION
 from faceloom.sketch.network import LAYERS, MODEL_GAN_MEAN, MODEL_GAN_STD, SketchSimplification
-from faceloom.sketch.torch7 import Module, Stored, read_torch7
-from faceloom.store.imported import Answers, Imported, check_state
 from faceloom.store.licences import WASEDA
 from faceloom.store.model import PREPROCESSING
-from faceloom.store.state_dict import state_dict
-from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
 
 _CONVOLUTIONS = ("nn.SpatialConvolution", "nn.SpatialConvolutionMM", "cudnn.SpatialConvolution")
 _TRANSPOSED = ("nn.SpatialFullConvolution", "cudnn.SpatialFullConvolution")

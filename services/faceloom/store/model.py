@@ -13,9 +13,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from faceloom.common.v1 import model_pb2
-from faceloom.runtime.errors import FaceloomError
+from faceloom.core.errors import FaceloomError
+from faceloom.core.wording import unreadable
 from faceloom.runtime.service import Service
-from faceloom.runtime.wording import unreadable
 
 # How pictures are brought to a network, in the option `preprocessing`: as the project that published it does
 # it, or as this one does.

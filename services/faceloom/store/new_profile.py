@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.store.model import Model, open_model
 from faceloom.store.profile import (
     IMPORTED,

@@ -18,9 +18,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from faceloom.runtime.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.wording import unreadable
 from faceloom.runtime.service import Service, services
-from faceloom.runtime.wording import unreadable
 
 # Of models and profiles: what is safe as the name of a folder.
 SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)

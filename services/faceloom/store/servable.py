@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
-from faceloom.runtime.errors import UsageError
-from faceloom.segmentation.class_order import check_classes
+from faceloom.core.errors import UsageError
+from faceloom.runtime.service import service as service_named
 from faceloom.store.licences import needs_permission
 from faceloom.store.model import Model
 
@@ -34,9 +33,8 @@ def check_together(models: Mapping[str, Sequence[Model]]) -> None:
     """Makes sure that models, by service and the default one first, can be served together.
 
     Raises:
-        UsageError: Requests could not tell two models apart, or a translator is of another size than the
-            generator.
-        BrokenModel: A segmentation model has unknown classes.
+        UsageError: Requests could not tell two models apart, or one does not fit the others.
+        BrokenModel: What a model says of itself is nothing that its service knows.
     """
     for service, versions in models.items():
         for one, other in combinations(versions, 2):
@@ -45,19 +43,5 @@ def check_together(models: Mapping[str, Sequence[Model]]) -> None:
                     f"{one.folder} and {other.folder} are both {service} {one.name}/{one.version};"
                     " requests could not tell them apart"
                 )
-    for generator in models.get("generator", ())[:1]:
-        for translator in models.get("translator", ()):
-            _check_decoder(translator, generator)
-    for model in models.get("segmentation", ()):
-        check_classes(model)
-
-
-def _check_decoder(translator: Model, generator: Model) -> None:
-    decoder: Mapping[str, Any] = translator.network.get("decoder", {})
-    for argument in ("size", "style_dim"):
-        theirs, ours = decoder.get(argument), generator.network.get(argument)
-        if theirs != ours:
-            raise UsageError(
-                f"{translator.folder} does not fit the generator {generator.folder}: its decoder has"
-                f" {argument} {theirs}, the generator {ours}"
-            )
+        for model in versions:
+            service_named(service).check_model(model, models)

@@ -9,16 +9,16 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from faceloom.client import Faceloom
-from faceloom.pipeline.client import PipelineClient
-from faceloom.studio.answers import answering
+from faceloom.clients.client import Faceloom
+from faceloom.clients.pipeline import PipelineClient
+from faceloom.studio.builds_api import Ordering
 from faceloom.studio.datasets import Datasets
 from faceloom.studio.drawing import MAX_SIDE, Drawing
 from faceloom.studio.gallery import Gallery
 from faceloom.studio.labelling import Labelling
 from faceloom.studio.labels import LabelStore
 from faceloom.studio.metrics import StudioMetrics
-from faceloom.studio.ordering import Ordering
+from faceloom.studio.middleware import answering
 
 _PAGES = Path(__file__).parent / "pages"
 _FIRST = "gallery"

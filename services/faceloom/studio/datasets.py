@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from faceloom.pipeline.names import DATASET, METADATA, RECIPE, REJECTED
-from faceloom.pipeline.recipe import Recipe
-from faceloom.pipeline.summary import Summary, read_summary
-from faceloom.runtime.errors import NotFound
+from faceloom.core.errors import NotFound
+from faceloom.datasets.layout import DATASET, METADATA, RECIPE, REJECTED
+from faceloom.datasets.recipe import Recipe
+from faceloom.datasets.summary import Summary, read_summary
 
 # A dataset lies in the folder itself, in a folder of it, or one deeper.
 _PLACES = (DATASET, f"*/{DATASET}", f"*/*/{DATASET}")

@@ -13,13 +13,13 @@ from PIL import Image as PilImage
 from PIL import ImageOps
 from pydantic import BaseModel, Field
 
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.runtime.errors import InvalidArgument, UsageError
-from faceloom.runtime.images import Pixels, decode_grey, encode_file
-from faceloom.segmentation.classes import CLASS_NAMES, PALETTE
-from faceloom.segmentation.labels import encode_png
-from faceloom.segmentation.layouts import read_layout
+from faceloom.core.errors import InvalidArgument, UsageError
+from faceloom.core.images import Pixels, decode_grey, encode_file
+from faceloom.layouts.classes import CLASS_NAMES, PALETTE
+from faceloom.layouts.labels import encode_png
+from faceloom.layouts.pictures import read_layout
 from faceloom.translator.paper import on_white_paper
 from faceloom.translator.v1 import translator_pb2 as pb
 

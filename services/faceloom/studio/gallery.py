@@ -7,11 +7,11 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from faceloom.client import Faceloom
+from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
+from faceloom.core.errors import FailedPrecondition, NotFound
+from faceloom.datasets.outcomes import seed_from_json, seed_to_json
 from faceloom.generator.v1 import generator_pb2
-from faceloom.pipeline.outcomes import seed_from_json, seed_to_json
-from faceloom.runtime.errors import FailedPrecondition, NotFound
 from faceloom.studio.datasets import Dataset, Datasets
 
 # A face's id says everything that its bytes follow from.

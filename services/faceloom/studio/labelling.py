@@ -9,7 +9,7 @@ from unicodedata import normalize
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from faceloom.runtime.errors import NotFound
+from faceloom.core.errors import NotFound
 from faceloom.studio.datasets import Dataset, Datasets
 from faceloom.studio.labels import Label, LabelStore, Verdicts
 from faceloom.studio.metrics import StudioMetrics

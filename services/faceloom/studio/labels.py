@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from faceloom.runtime.errors import Unavailable, UsageError
+from faceloom.core.errors import Unavailable, UsageError
 
 # Seconds to wait for a file that somebody else writes, or for a server.
 _PATIENCE = {"sqlite": {"timeout": 10}, "postgresql": {"connect_timeout": 10}}

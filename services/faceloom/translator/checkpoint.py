@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from faceloom.store.imported import Answers, Imported
+from faceloom.checkpoints.import_result import Answers, Imported
 from faceloom.translator.psp import read_psp
 
 FORMATS: Mapping[str, Callable[[Path, Answers], Imported]] = {"psp": read_psp}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from faceloom.segmentation.classes import CLASS_NAMES
-from faceloom.segmentation.labels import check_labels
+from faceloom.layouts.classes import CLASS_NAMES
+from faceloom.layouts.labels import check_labels
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from faceloom.store.untrusted import Refusal
+from faceloom.checkpoints.untrusted import Refusal
 
 # What upstream calls the kind of encoder that reads its styles off maps of several sizes.
 ENCODER_TYPE = "GradualStyleEncoder"

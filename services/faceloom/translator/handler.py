@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
-from faceloom.generator.convention import Vector, to_pixels
-from faceloom.runtime.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.core.errors import TOO_MANY_ITEMS, InvalidArgument
+from faceloom.core.images import Pixels, check_output, encode
 from faceloom.runtime.handler import MAX_ANSWER_BYTES, Floats, Handler, Work
-from faceloom.runtime.images import Pixels, check_output, encode
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import processor
+from faceloom.stylegan2.latents import Vector, to_pixels
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, load_translator, mix
 from faceloom.translator.preprocessing import Preprocessing
-from faceloom.translator.requests import (
+from faceloom.translator.v1 import translator_pb2 as pb
+from faceloom.translator.validation import (
     Latents,
     Seeds,
     Style,
@@ -26,7 +27,6 @@ from faceloom.translator.requests import (
     read_mixing,
     read_style,
 )
-from faceloom.translator.v1 import translator_pb2 as pb
 
 _OUTPUTS = (
     image_pb2.IMAGE_FORMAT_RGB8,

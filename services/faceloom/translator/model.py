@@ -9,10 +9,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from faceloom.generator.network import with_mean
-from faceloom.segmentation.classes import CLASS_NAMES
+from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.store.model import Model
 from faceloom.store.torch_model import load_weights, ready_network
+from faceloom.stylegan2.network import with_mean
 from faceloom.translator.network import GradualStyleEncoder
 
 SKETCH: Final = "sketch"
@@ -24,13 +24,16 @@ CHANNELS: Final = {SKETCH: 1, SEGMENTATION: len(CLASS_NAMES), FACE: 3}
 # What the names of the decoder's tensors begin with.
 DECODER: Final = "decoder."
 _ENCODERS = "encoders."
+# From where on styles mix in: at 256 pixels and more as in published pSp. Small decoders have light and
+# colour in the 16x16 layers already.
+_FIRST_FINE, _FIRST_FINE_OF_SMALL = 8, 3
 
 
 class Translator(nn.Module):
     """Pictures to w+, and w+ to faces.
 
     Args:
-        decoder: Arguments of `faceloom.generator.network.Generator`, whatever its size, mapping depth and
+        decoder: Arguments of `faceloom.stylegan2.network.Generator`, whatever its size, mapping depth and
             widths.
         encoders: Arguments of `GradualStyleEncoder` by task: `sketch`, `segmentation`, `face`, or some of
             them. `input_nc`, `n_styles` and `style_dim` follow from task and decoder when not given.
@@ -140,3 +143,8 @@ def load_translator(model: Model, device: str) -> Translator:
     translator = ready_network(Translator, model.network, state_of(load_weights(model)), device)
     translator.decoder.freeze()
     return translator
+
+
+def fine_layers(n_latent: int) -> list[int]:
+    """The layers that colour and light are in, of a decoder with that many."""
+    return list(range(_FIRST_FINE if n_latent >= 14 else _FIRST_FINE_OF_SMALL, n_latent))

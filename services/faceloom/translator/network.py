@@ -3,7 +3,7 @@ StyleGAN Encoder for Image-to-Image Translation", CVPR 2021).
 
 Names are those of eladrich/pixel2style2pixel, so that `encoder.*` of a published checkpoint loads
 strictly at the default sizes. Unlike there, widths, depths, the input's side and the number of styles
-are arguments, and the decoder is any `faceloom.generator.network.Generator`.
+are arguments, and the decoder is any `faceloom.stylegan2.network.Generator`.
 
     x [N, C, S, S] ─ input_layer ─ body ─┬─ c1 [S/4] ──── + p1 ─ fine styles
                                          ├─ c2 [S/8] ──── + p2 ─ middle styles
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceloom.generator.layers import EqualLinear
+from faceloom.stylegan2.layers import EqualLinear
 
 # Styles 0 to 2 are read off the coarsest map, 3 to 6 off the middle one.
 COARSE, MIDDLE = 3, 7

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from faceloom.runtime.errors import InvalidArgument
-from faceloom.runtime.images import Pixels
+from faceloom.core.errors import InvalidArgument
+from faceloom.core.images import Pixels
 
 Floats = npt.NDArray[np.floating[Any]]
 

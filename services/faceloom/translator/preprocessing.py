@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from faceloom.store.imported import CELEBAMASK_HQ
+from faceloom.checkpoints.import_result import CELEBAMASK_HQ
 from faceloom.store.model import FACELOOM, PREPROCESSING, UPSTREAM
 from faceloom.translator import conditions, upstream
 from faceloom.translator.conditions import Pixels

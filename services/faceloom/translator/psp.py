@@ -10,18 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faceloom.generator.network import Generator
-from faceloom.generator.published import (
-    LR_MLP,
-    MEAN_NOTE,
-    check_filter,
-    generator_arguments,
-    mean_latent,
-    plain,
-)
-from faceloom.runtime.errors import UsageError
-from faceloom.segmentation.labels import CELEBA_TO_BISENET
-from faceloom.store.imported import (
+from faceloom.checkpoints.import_result import (
     BISENET,
     E4E,
     PSP,
@@ -30,13 +19,31 @@ from faceloom.store.imported import (
     check_finite,
     check_state,
 )
+from faceloom.checkpoints.state_dict import state_dict
+from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.core.errors import UsageError
+from faceloom.layouts.labels import CELEBA_TO_BISENET
 from faceloom.store.model import PREPROCESSING, open_model
-from faceloom.store.state_dict import state_dict
 from faceloom.store.torch_model import load_weights
-from faceloom.store.untrusted import Refusal, read_checkpoint, refusing
+from faceloom.stylegan2.network import Generator
+from faceloom.stylegan2.published import (
+    LR_MLP,
+    MEAN_NOTE,
+    check_filter,
+    generator_arguments,
+    mean_latent,
+    plain,
+)
 from faceloom.translator.encoder_shape import encoder_arguments
-from faceloom.translator.export import fine_layers
-from faceloom.translator.model import CHANNELS, DECODER, FACE, SEGMENTATION, SKETCH, shift_codes
+from faceloom.translator.model import (
+    CHANNELS,
+    DECODER,
+    FACE,
+    SEGMENTATION,
+    SKETCH,
+    fine_layers,
+    shift_codes,
+)
 from faceloom.translator.network import GradualStyleEncoder
 from faceloom.translator.psp_options import (
     check_options,

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from faceloom.generator.published import plain
-from faceloom.runtime.errors import UsageError
-from faceloom.store.imported import CELEBAMASK_HQ, E4E, PSP, Answers
+from faceloom.checkpoints.import_result import CELEBAMASK_HQ, E4E, PSP, Answers
+from faceloom.checkpoints.untrusted import Refusal
+from faceloom.core.errors import UsageError
 from faceloom.store.model import UPSTREAM
-from faceloom.store.untrusted import Refusal
+from faceloom.stylegan2.published import plain
 from faceloom.translator.encoder_shape import ENCODER_TYPE
 from faceloom.translator.model import FACE, SEGMENTATION
 

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from faceloom.segmentation.classes import CLASS_NAMES
-from faceloom.segmentation.labels import BISENET_TO_CELEBA, CELEBA_TO_BISENET, check_labels
-from faceloom.store.imported import BISENET
+from faceloom.checkpoints.import_result import BISENET
+from faceloom.layouts.classes import CLASS_NAMES
+from faceloom.layouts.labels import BISENET_TO_CELEBA, CELEBA_TO_BISENET, check_labels
 from faceloom.translator.conditions import Pixels
 
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from faceloom.generator.network import Generator
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder
+from faceloom.stylegan2.network import Generator
 
 CANDIDATES = 1000
 

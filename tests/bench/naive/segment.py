@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from faceloom.segmentation.labels import encode_png
+from faceloom.layouts.labels import encode_png
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder

@@ -11,9 +11,7 @@ from http.client import HTTPException
 import grpc
 
 from faceloom.common.v1 import engine_pb2
-from faceloom.runtime.admission import WORKER_DIED
-from faceloom.runtime.batch import Waits, everybody_waits
-from faceloom.runtime.errors import (
+from faceloom.core.errors import (
     FailedPrecondition,
     Internal,
     Overloaded,
@@ -21,7 +19,9 @@ from faceloom.runtime.errors import (
     TooLarge,
     Unavailable,
 )
-from faceloom.runtime.proxies import channel_options, open_url
+from faceloom.core.proxies import channel_options, open_url
+from faceloom.runtime.admission import WORKER_DIED
+from faceloom.runtime.batch import Waits, everybody_waits
 from faceloom.runtime.torchserve.inference_pb2 import PredictionResponse, PredictionsRequest
 
 _PREDICTIONS = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"

@@ -7,7 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from faceloom.runtime.proxies import open_url
+from faceloom.core.proxies import open_url
 
 _TIMEOUT_SECONDS = 2
 _MODEL_LABELS = ("model_name", "ModelName")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 from faceloom.runtime.service import Service
 from faceloom.runtime.torchserve.config import Ports, render_properties
 from faceloom.runtime.torchserve.scratch import check_socket_path

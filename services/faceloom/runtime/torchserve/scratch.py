@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from faceloom.runtime.errors import UsageError
+from faceloom.core.errors import UsageError
 
 # A Unix socket's name has 107 bytes.
 _LONGEST_SOCKET = 107

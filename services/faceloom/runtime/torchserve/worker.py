@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from faceloom.common.v1 import engine_pb2
+from faceloom.core.logs import log_json
+from faceloom.core.tracing import start_tracing
 from faceloom.runtime.archive import archived_models
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.handler import AnyHandler
-from faceloom.runtime.logs import log_json
 from faceloom.runtime.service import service
-from faceloom.runtime.tracing import start_tracing
 from faceloom.runtime.versions import load_models
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,31 @@
+"""What the service wants of whoever makes its builds."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from faceloom.builds.progress import Progress
+from faceloom.builds.run import Result
+from faceloom.builds.service.records import Order
+
+
+class Executor(Protocol):
+    """Makes builds, several at once."""
+
+    async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Result:
+        """Takes a build up wherever it stands, and returns when its dataset is complete.
+
+        Being cancelled means that the service stops: the next one calls again. What goes on in other
+        processes may go on until then.
+
+        Raises:
+            FaceloomError: The build failed. Nothing of it goes on.
+        """
+        ...
+
+    async def withdraw(self, order: Order) -> None:
+        """Ends what may go on for a build in other processes. What is committed stays.
+
+        Raises:
+            FaceloomError: It could not be ended.
+        """
+        ...

@@ -1,0 +1,38 @@
+"""Makes builds inside the pipeline service's own process."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from faceloom.builds.options import Options
+from faceloom.builds.progress import Progress
+from faceloom.builds.retrying import Patience
+from faceloom.builds.run import Result, run_build
+from faceloom.builds.service.records import Order
+from faceloom.clients.client import Faceloom
+
+CONCURRENT_BUILDS = 2
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """See `Executor`.
+
+    Args:
+        faceloom: The model services.
+        patience: How long builds wait for those.
+        turns: As many builds run at the same time; others wait.
+    """
+
+    faceloom: Faceloom
+    patience: Patience = field(default_factory=Patience)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_BUILDS))
+
+    async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Result:
+        """Makes everything here."""
+        options = Options(order.jobs, order.shards, order.retry_failed, self.patience)
+        async with self.turns:
+            return await run_build(order.spec, order.output, self.faceloom, options, on_progress)
+
+    async def withdraw(self, order: Order) -> None:
+        """Nothing goes on elsewhere."""

@@ -1,0 +1,165 @@
+"""Runs a build from where it stands to the finished dataset, for the command line and the service alike."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faceloom.builds.cancellation import one_cause, to_end
+from faceloom.builds.discovery import probe
+from faceloom.builds.options import DEFAULT, Options
+from faceloom.builds.progress import Phase, Progress, Tally
+from faceloom.builds.run_stats import Records, recorded
+from faceloom.builds.shards.commit import Shard
+from faceloom.builds.shards.maker import ShardMaker
+from faceloom.builds.stages import SERVICES, Stages, patient_services
+from faceloom.builds.status import finished
+from faceloom.builds.stopwatch import Stopwatch
+from faceloom.builds.storage.build import BuildStorage, RecordedPlan, Shards
+from faceloom.builds.storage.open import open_build
+from faceloom.builds.verification import is_intact
+from faceloom.clients.client import Faceloom
+from faceloom.datasets.place import Output
+from faceloom.datasets.plan import shard_blocks, shard_count
+from faceloom.datasets.recipe import Recipe
+from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.summary import Summary
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished build.
+
+    Args:
+        output: Where the dataset is.
+        summary: Its counts and digests.
+        progress: How this run went: rate and seconds by part.
+        notes: What a person should know about the run.
+    """
+
+    output: Output
+    summary: Summary
+    progress: Progress
+    notes: tuple[str, ...]
+
+
+async def run_build(
+    spec: BuildSpec,
+    output: Output,
+    faceloom: Faceloom,
+    options: Options = DEFAULT,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Makes a dataset, or what is missing of it.
+
+    Cancelling is safe at any moment, and so is kill -9: calling again goes on from the committed shards.
+
+    Raises:
+        UsageError: The folder is not free for this build; the message says why.
+        ServiceError: A service stayed away, changed, or failed everything.
+    """
+    storage = open_build(output)
+    await to_end(storage.check)
+    with storage.lock(), one_cause(output):
+        return await _Run(spec, storage, faceloom, options, on_progress).run()
+
+
+class _Run:
+    """One run, while the place is held."""
+
+    def __init__(
+        self,
+        spec: BuildSpec,
+        storage: BuildStorage,
+        faceloom: Faceloom,
+        options: Options,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._spec = spec
+        self._storage = storage
+        self._faceloom = faceloom
+        self._options = options
+        self._stopwatch = Stopwatch((*SERVICES, "encode", "commit", "finalize"))
+        self._tally = Tally(self._stopwatch, on_progress)
+        self._shards: dict[int, Shard] = {}
+
+    async def run(self) -> Result:
+        options = self._options
+        services = patient_services(options.jobs, options.patience, self._stopwatch)
+        self._tally.spent_before = await to_end(Records(self._storage).total)
+        self._tally.enter(Phase.PREPARING)
+        found = await probe(self._spec, self._faceloom, services)
+        recipe = found.recipe
+        self._tally.recipe_digest = recipe.digest
+        finished = await to_end(self._finished, recipe)
+        if finished is not None:
+            return self._result(finished)
+        plan = await to_end(self._storage.take_up, recipe, options.shards)
+        if options.shards and plan.shards != shard_count(self._spec, options.shards):
+            self._note(
+                f"this build keeps the number of shards that it was begun with: {plan.shards}"
+            )
+        async with recorded(self._storage, self._stopwatch):
+            return await self._make(plan, Stages(found, self._faceloom, services, self._stopwatch))
+
+    async def _make(self, plan: RecordedPlan, stages: Stages) -> Result:
+        recipe = plan.recipe
+        store = self._storage.shards(recipe)
+        store.clean()
+        self._tally.shards = plan.shards
+        maker = ShardMaker(plan, store, stages, self._stopwatch, self._tally.judged, self._count)
+        try:
+            await self._find_committed(store, plan)
+            self._tally.enter(Phase.RUNNING)
+            missing = (index for index in range(plan.shards) if index not in self._shards)
+            await maker.make(missing, self._options.jobs)
+            if self._options.retry_failed:
+                await self._retry_failed(maker)
+        finally:
+            store.discard()
+        self._tally.enter(Phase.FINALIZING)
+        with self._stopwatch("finalize"):
+            shards = [self._shards[index] for index in range(plan.shards)]
+            summary = await to_end(self._storage.finalize, recipe, shards)
+        return self._result(summary)
+
+    def _result(self, summary: Summary) -> Result:
+        self._tally.enter(Phase.DONE)
+        progress = finished(self._tally.progress(), summary)
+        return Result(self._storage.output, summary, progress, progress.notes)
+
+    def _finished(self, recipe: Recipe) -> Summary | None:
+        """The dataset, if it is here already, whole, and nothing of it is to be made again."""
+        try:
+            summary = self._storage.read_summary()
+        except ValueError:
+            return None
+        if summary is None or summary.recipe_digest != recipe.digest:
+            return None
+        if self._options.retry_failed and summary.failed:
+            return None
+        return summary if is_intact(self._storage.output) else None
+
+    def _note(self, text: str) -> None:
+        log.warning(text)
+        self._tally.notes += (text,)
+
+    async def _find_committed(self, store: Shards, plan: RecordedPlan) -> None:
+        for index in range(plan.shards):
+            shard = await to_end(
+                store.find_only, index, shard_blocks(self._spec, plan.shards, index)
+            )
+            if shard is not None:
+                self._shards[index] = shard
+        self._tally.found(shard.manifest for shard in self._shards.values())
+
+    async def _retry_failed(self, maker: ShardMaker) -> None:
+        for shard in list(self._shards.values()):
+            if shard.manifest.failed:
+                await to_end(self._storage.reopen)
+                await maker.make_failed_again(shard)
+
+    def _count(self, shard: Shard) -> None:
+        self._shards[shard.manifest.index] = shard
+        self._tally.committed(shard.manifest)

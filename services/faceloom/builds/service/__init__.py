@@ -1,0 +1,1 @@
+"""The pipeline service: its API, and the builds that it knows."""

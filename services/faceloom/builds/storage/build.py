@@ -1,0 +1,192 @@
+"""What a build wants of the place it lies in, and the plan that is recorded there."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from faceloom.builds.shards.commit import Draft, Shard
+from faceloom.core.errors import UsageError
+from faceloom.core.wording import unreadable
+from faceloom.datasets.layout import DATASET, PLAN, RECIPE
+from faceloom.datasets.manifest import Manifest
+from faceloom.datasets.outcomes import Outcome
+from faceloom.datasets.place import Output
+from faceloom.datasets.plan import shard_count
+from faceloom.datasets.recipe import Recipe, differences
+from faceloom.datasets.summary import Summary
+
+
+@dataclass(frozen=True)
+class RecordedPlan:
+    """What a build was begun with. The number of shards cannot change while some are committed."""
+
+    recipe: Recipe
+    shards: int
+
+
+class Shards(Protocol):
+    """The shards of one build."""
+
+    def clean(self) -> None:
+        """Removes what others left unfinished. Only for the one run that makes the dataset."""
+
+    def discard(self) -> None:
+        """Removes the drafts that were begun here and did not come to count."""
+
+    def draft(self, index: int) -> Draft:
+        """Begins a shard: the generation after whatever is there."""
+
+    def commit(self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome]) -> Shard:
+        """Makes a draft count, unless another of its generation does; answers with what counts."""
+
+    def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
+        """The newest generation of a shard that counts."""
+
+    def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
+        """As `find`; every other generation is removed. Only for who may `clean`."""
+
+    def whole(self, shard: Shard) -> Shard:
+        """A found shard with all of its files in its folder, pictures too."""
+
+
+class BuildStorage(ABC):
+    """The place of one build: its dataset, its plan, its shards."""
+
+    output: Output
+
+    @abstractmethod
+    def check(self) -> None:
+        """Makes sure that nobody's files are in the way.
+
+        Raises:
+            UsageError: There is something else than a build.
+        """
+
+    @abstractmethod
+    def lock(self, shared: bool = False) -> AbstractContextManager[None]:
+        """Holds the place as long as it is worked on, alone or with others who share it.
+
+        Raises:
+            FolderInUse: Another run holds it.
+            CannotWrite: It cannot be written.
+        """
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file of the place.
+
+        Raises:
+            OSError: FileNotFoundError where there is none.
+        """
+
+    @abstractmethod
+    def write_once(self, name: str, data: bytes) -> None:
+        """Puts a file in place whole, unless there is one: of many who try, the first wins."""
+
+    @abstractmethod
+    def names(self, folder: str) -> Sequence[str]:
+        """Names of the files in a folder, as `read` takes them; none where there is no folder."""
+
+    @abstractmethod
+    def shards(self, recipe: Recipe) -> Shards:
+        """Its shards, while it is held."""
+
+    @abstractmethod
+    def committed(self) -> Mapping[int, str]:
+        """The newest generation of every shard by index. Nothing is verified."""
+
+    @abstractmethod
+    def read_manifest(self, generation: str) -> Manifest:
+        """What one of `committed` says about itself.
+
+        Raises:
+            OSError: It is gone.
+            ValueError: It is damaged.
+        """
+
+    @abstractmethod
+    def read_summary(self) -> Summary | None:
+        """The summary of a finished dataset; nothing when it is not finished.
+
+        Raises:
+            ValueError: dataset.json is not what a build writes.
+        """
+
+    @abstractmethod
+    def finalize(self, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+        """Makes the dataset out of all its shards, and declares it complete."""
+
+    @abstractmethod
+    def reopen(self) -> None:
+        """Takes back that the dataset is complete."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Removes what builds wrote, and nothing else.
+
+        Raises:
+            UsageError: It is not a build's, or a run is working on it.
+        """
+
+    def read_plan(self) -> RecordedPlan | None:
+        """What the unfinished or finished build here was begun with.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        try:
+            data = json.loads(self.read(PLAN))
+            return RecordedPlan(Recipe.from_json(data["recipe"]), int(data["shards"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._unusable(PLAN, error) from None
+
+    def read_finished_recipe(self) -> Recipe | None:
+        """What the dataset here was made by, if it is finished, even when its state was removed.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        try:
+            self.read(DATASET)
+        except OSError:
+            return None
+        try:
+            return Recipe.from_json(json.loads(self.read(RECIPE)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._unusable(RECIPE, error) from None
+
+    def take_up(self, recipe: Recipe, shards: int | None) -> RecordedPlan:
+        """The plan that is recorded here; a new one where there is none. Many may do it at once.
+
+        Args:
+            recipe: What the build is made by now.
+            shards: As in `run.Options`; only for a new plan.
+
+        Raises:
+            UsageError: The build here is of another recipe, or cannot be read.
+        """
+        if self.read_plan() is None and self.read_finished_recipe() in (None, recipe):
+            self._record(RecordedPlan(recipe, shard_count(recipe.spec, shards)))
+        plan = self.read_plan()
+        begun_with = plan.recipe if plan else self.read_finished_recipe()
+        changes = differences(begun_with, recipe) if begun_with else []
+        if plan is None or changes:
+            raise UsageError(
+                f"{self.output} holds a build of another recipe ({'; '.join(changes)});"
+                " give what it was begun with, or choose another output folder"
+            )
+        return plan
+
+    def _record(self, plan: RecordedPlan) -> None:
+        data = {"recipe": plan.recipe.to_json(), "shards": plan.shards}
+        self.write_once(PLAN, json.dumps(data, indent=1).encode() + b"\n")
+
+    def _unusable(self, name: str, error: Exception) -> UsageError:
+        return UsageError(
+            f"{self.output}/{name} cannot be used ({unreadable(error)}); choose another output folder"
+        )

@@ -1,0 +1,55 @@
+"""Writes the dataset's PNG files: always the same bytes, and marked as machine-made in every way there is.
+
+Marks are lost when a picture is encoded again, so this is the last encoder that pictures pass.
+"""
+
+import io
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
+
+from faceloom.layouts.classes import PALETTE
+
+Pixels = NDArray[np.uint8]
+
+LEVEL = 6
+ENCODER = f"pillow {PIL.__version__}, zlib {features.version('zlib')}, level {LEVEL}"
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+COMMENT = "AI-generated: not a photograph, and no real person"
+
+# https://iptc.org/standards/photo-metadata/: the property that says who made the pixels.
+_XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" \
+Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>
+<?xpacket end="r"?>"""
+
+
+def encode_png(pixels: Pixels, seed: int, recipe_digest: str, *, labels: bool = False) -> bytes:
+    """A marked PNG file.
+
+    Args:
+        pixels: [height, width, 3] colour, or [height, width] grey or labels.
+        seed: The candidate's global seed.
+        recipe_digest: The recipe it was made by.
+        labels: The pixels are class ids; viewers see CelebAMask-HQ's colours.
+    """
+    picture = Image.fromarray(pixels)
+    if labels:
+        picture = Image.fromarray(pixels, mode="P")
+        picture.putpalette([channel for colour in PALETTE for channel in colour])
+    marks = PngInfo()
+    marks.add_text("Software", "Faceloom")
+    marks.add_text("Comment", COMMENT)
+    marks.add_text("Seed", str(seed))
+    marks.add_text("Recipe", recipe_digest)
+    marks.add_itxt("XML:com.adobe.xmp", _XMP)
+    buffer = io.BytesIO()
+    # Palettes are written whole: Pillow would else choose 1, 2 or 4 bits from the number of colours.
+    picture.save(
+        buffer, "PNG", pnginfo=marks, compress_level=LEVEL, **({"bits": 8} if labels else {})
+    )
+    return buffer.getvalue()

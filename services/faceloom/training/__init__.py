@@ -1,0 +1,1 @@
+"""How the models are trained and evaluated. Nothing that serves imports it."""

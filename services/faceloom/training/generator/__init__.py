@@ -1,0 +1,1 @@
+"""How the generator is trained and evaluated."""

@@ -1,0 +1,1 @@
+"""How the quality is trained and evaluated."""

@@ -1,0 +1,1 @@
+"""How the segmentation is trained and evaluated."""

@@ -1,0 +1,1 @@
+"""How the sketch is trained and evaluated."""

@@ -1,0 +1,1 @@
+"""How the translator is trained and evaluated."""
