@@ -40,6 +40,7 @@ fmt: $(STAMP) ## Format the code
 
 lint: $(STAMP) ## Check protos, stubs, style, imports and types
 	buf lint
+	buf breaking --against protos/released.binpb
 	$(VENV_PYTHON) protos/generate.py --check
 	ruff format --check
 	ruff check
