@@ -190,10 +190,10 @@ async def test_a_client_finds_a_service_that_was_away_as_soon_as_it_is_there(
 
 
 async def test_clients_do_not_share_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACELOOM_PORT_OFFSET", "7")
+    monkeypatch.setenv("FACELOOM_PORT_OFFSET", "20")
     monkeypatch.setenv("FACELOOM_HOST", "faces.example")
     first, second = ChannelCaller({"generator": "elsewhere:1"}), ChannelCaller()
 
     assert first._targets.of("generator") == "elsewhere:1"
-    assert second._targets.of("generator") == "faces.example:50058"
-    assert second._targets.of("pipeline") == "faces.example:50057"
+    assert second._targets.of("generator") == "faces.example:50071"
+    assert second._targets.of("pipeline") == "faces.example:50070"

@@ -11,6 +11,8 @@ from tests import samples
 from tests.commands import faceloom
 from tests.contract.fronts import free_port
 
+from faceloom.runtime.service import service
+from faceloom.runtime.stack import free_port_offset
 from faceloom.store.profile import model_store
 
 FILES = 120
@@ -63,9 +65,9 @@ async def test_a_command_may_begin_while_the_front_is_away(
 ) -> None:
     file = tmp_path / "face.png"
     file.write_bytes(samples.file(samples.face(1)).data)
-    port = free_port()
+    offset = free_port_offset()
+    port = service("quality").port + offset
     monkeypatch.setenv("FACELOOM_PORT_OFFSET", "nonsense")
-    offset = str(port - 50052)
     command = ("classify", file, "--json", "--port-offset", offset, "--wait", "60")
     run = asyncio.create_task(asyncio.to_thread(faceloom, *command, store=model_store()))
     await asyncio.sleep(_RESTART_SECONDS)

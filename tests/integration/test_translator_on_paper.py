@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests import samples
 from tests.translators import loaded, refusal, translate
 
@@ -62,6 +63,17 @@ def test_the_paper_is_not_in_the_face(tiny: AnyHandler, drawings: list[samples.A
     }
 
     assert max(away.values()) < 3, away
+
+
+def test_white_lines_on_nothing_are_turned(tiny: AnyHandler, drawings: list[samples.Array]) -> None:
+    ink = Image.fromarray(255 - drawings[0])
+    lines = Image.new("RGB", ink.size, "white")
+    lines.putalpha(ink)
+
+    (translation,) = translate(tiny, sketch=samples.file(lines))
+
+    found = decode_rgb(translation.image, "image").astype(int)
+    assert np.abs(found - face_of(tiny, drawings[0])).mean() < 3
 
 
 def test_faces_are_no_drawings_but_drawings_of_them_are(

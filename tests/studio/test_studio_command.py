@@ -80,7 +80,7 @@ def test_labels_in_no_database(tmp_path: Path) -> None:
 
     assert done.code == 2
     assert done.err == (
-        "faceloom: labels live in sqlite:///FILE or postgresql://USER@HOST/DATABASE\n"
+        "faceloom: --labels, FACELOOM_LABELS: labels live in sqlite:///FILE or postgresql://USER@HOST/DATABASE\n"
     )
 
 
@@ -167,7 +167,8 @@ def test_labels_that_nobody_gave(there: bool, built: Path, tmp_path: Path) -> No
 
     assert done.code == 2
     assert done.err == (
-        f"faceloom: there are no labels in sqlite:///{file}; `faceloom studio` is the place\n"
+        f"faceloom: --labels, FACELOOM_LABELS: there are no labels in sqlite:///{file};"
+        " `faceloom studio` is the place\n"
     )
     assert file.exists() == there
     assert not there or not file.read_bytes()

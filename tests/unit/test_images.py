@@ -92,6 +92,27 @@ def test_a_transparent_palette_entry_is_white() -> None:
     assert decoded[0, 0].tolist() == [255, 255, 255]
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_light_lines_on_nothing_are_laid_on_black(mode: str) -> None:
+    alpha = np.zeros((16, 16), np.uint8)
+    alpha[5, 2:14] = 255
+    drawing = PilImage.new(mode[:-1], (16, 16), "white")
+    drawing.putalpha(PilImage.fromarray(alpha))
+
+    decoded = decode_rgb(samples.file(drawing), "f")
+
+    assert np.array_equal(decoded, np.stack([alpha] * 3, axis=2))
+
+
+def test_a_white_sheet_with_transparent_corners_stays_white() -> None:
+    alpha = np.full((16, 16), 255, np.uint8)
+    alpha[:2, :2] = 0
+    sheet = PilImage.new("RGB", (16, 16), "white")
+    sheet.putalpha(PilImage.fromarray(alpha))
+
+    assert (decode_rgb(samples.file(sheet), "f") == 255).all()
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK"])
 def test_other_modes_become_rgb(mode: str) -> None:
     kind = "JPEG" if mode == "CMYK" else "PNG"

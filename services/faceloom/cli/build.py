@@ -22,7 +22,7 @@ from faceloom.cli.options import (
     connect,
     print_result,
 )
-from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.cli.spec import Accepted, Candidates, Psi, Seed, Shards, spec_of
 from faceloom.datasets.place import Output, output_of
 from faceloom.datasets.spec import BuildSpec
 
@@ -33,16 +33,12 @@ def build(
     out: Annotated[
         str, typer.Option("--out", help="Folder of the dataset, or s3://bucket/prefix.")
     ],
-    candidates: Annotated[
-        int | None, typer.Option(help="Generate exactly this many faces.")
-    ] = None,
-    accepted: Annotated[
-        int | None, typer.Option(help="Generate until exactly this many are accepted.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Which stream of seeds, 0 to 2^32 - 1.")] = 0,
-    psi: Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")] = 0.7,
+    candidates: Candidates = None,
+    accepted: Accepted = None,
+    seed: Seed = 0,
+    psi: Psi = 0.7,
     jobs: Annotated[int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)] = 4,
-    shards: Annotated[int | None, typer.Option(help="How many shards to commit in.", min=1)] = None,
+    shards: Shards = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Make the failed candidates of a finished build again.")
     ] = False,
@@ -54,13 +50,8 @@ def build(
 
     Example: [bold]faceloom build --candidates 1000 --out faces[/bold]
     """
-    if (candidates is None) == (accepted is None):
-        raise UsageError("give either --candidates N or --accepted N")
+    spec = spec_of(candidates, accepted, seed, psi)
     check_profile(engine, profile)
-    try:
-        spec = BuildSpec(candidates, accepted, seed, psi)
-    except FaceloomError as error:
-        raise UsageError(str(error)) from None
     output = output_of(out)
     options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
     display = BuildDisplay(spec, quiet=as_json)

@@ -13,10 +13,11 @@ from rich.console import Console
 from faceloom.builds.options import Options
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
+from faceloom.cli.spec import spec_of
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FaceloomError
 from faceloom.datasets.spec import BuildSpec
-from faceloom.runtime.stack import CLIENTS_ENVIRONMENT, Stack, free_port_offset
+from faceloom.runtime.stack import CLIENTS_ENVIRONMENT, Stack, check_ports, free_port_offset
 from faceloom.store.package import package_profile
 
 
@@ -34,7 +35,7 @@ def demo(
     Example: [bold]faceloom demo --out out/demo[/bold]
     """
     try:
-        result = asyncio.run(_demo(out.resolve(), candidates, port_offset))
+        result = asyncio.run(_demo(out.resolve(), spec_of(candidates), port_offset))
     except OSError as error:
         raise FaceloomError(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(
@@ -44,9 +45,11 @@ def demo(
     )
 
 
-async def _demo(out: Path, candidates: int, port_offset: int | None) -> dict[str, Any]:
-    _clear(out)
+async def _demo(out: Path, spec: BuildSpec, port_offset: int | None) -> dict[str, Any]:
     offset = free_port_offset() if port_offset is None else port_offset
+    # Before anything of an earlier demo is removed.
+    check_ports(offset)
+    _clear(out)
     # Its own services are meant, wherever others are.
     for name in CLIENTS_ENVIRONMENT:
         os.environ.pop(name, None)
@@ -59,8 +62,7 @@ async def _demo(out: Path, candidates: int, port_offset: int | None) -> dict[str
     try:
         console.print("starting TorchServe and the services")
         await stack.start()
-        console.print(f"building a dataset of {candidates} candidates")
-        spec = BuildSpec(candidates=candidates)
+        console.print(f"building a dataset of {spec.candidates} candidates")
         display = BuildDisplay(spec, quiet=False)
         result = await build_in_service(spec, out / "dataset", Options(), display)
         (out / "build.json").write_text(json.dumps(result) + "\n")

@@ -25,7 +25,8 @@ def health(
     port_offset: Annotated[
         int | None,
         typer.Option(
-            help="With a service's name: of faceloom up --port-offset; FACELOOM_PORT_OFFSET."
+            help="With a service's name: of faceloom up --port-offset, a multiple of 20;"
+            " FACELOOM_PORT_OFFSET if not given."
         ),
     ] = None,
 ) -> None:

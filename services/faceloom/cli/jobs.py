@@ -12,12 +12,12 @@ from faceloom.builds.capacity import Fleet, Rate, Rates, Sizing, size
 from faceloom.builds.options import DEFAULT_JOBS
 from faceloom.builds.retrying import PATIENT_WITH_PODS
 from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.spec import Accepted, Candidates, Psi, Seed, Shards, spec_of
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.logs import log_json
 from faceloom.core.tracing import start_tracing
 from faceloom.datasets.place import output_of
-from faceloom.datasets.spec import BuildSpec
 from faceloom.runtime.server import until_stopped
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ app = typer.Typer(no_args_is_help=True, help="Make a dataset with many workers."
 
 # What is under way when a worker is told to stop may take so long to end.
 _STOP_SECONDS = 5.0
-
-Candidates = Annotated[int | None, typer.Option(help="Generate exactly this many faces.")]
-Accepted = Annotated[
-    int | None, typer.Option(help="Generate until exactly this many are accepted.")
-]
-Shards = Annotated[int | None, typer.Option(help="How many shards to commit in.", min=1)]
 
 
 @app.command("work")
@@ -47,8 +41,8 @@ def work_command(
     ] = None,
     candidates: Candidates = None,
     accepted: Accepted = None,
-    seed: Annotated[int, typer.Option(help="Which stream of seeds, 0 to 2^32 - 1.")] = 0,
-    psi: Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")] = 0.7,
+    seed: Seed = 0,
+    psi: Psi = 0.7,
     shards: Shards = None,
     jobs: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
@@ -74,7 +68,8 @@ def work_command(
     try:
         try:
             where, which = output_of(output), _given(index)
-            what = _spec(candidates, accepted, seed, psi)
+            new = candidates is not None or accepted is not None
+            what = spec_of(candidates, accepted, seed, psi) if new else None
         except UsageError as error:
             raise Misconfigured(str(error)) from None
         assignment = Assignment(where, which, what, shards, jobs, retry_failed, finalize)
@@ -88,15 +83,6 @@ def _given(index: int | None) -> int:
     if index is None:
         raise UsageError("set JOB_COMPLETION_INDEX, as an Indexed Job does, or give --index")
     return index
-
-
-def _spec(candidates: int | None, accepted: int | None, seed: int, psi: float) -> BuildSpec | None:
-    if candidates is None and accepted is None:
-        return None
-    try:
-        return BuildSpec(candidates, accepted, seed, psi)
-    except FaceloomError as error:
-        raise UsageError(str(error)) from None
 
 
 async def _work(assignment: "Assignment") -> None:
@@ -155,9 +141,7 @@ def plan(
 
     Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --gpus-per-node 1 --rate 379[/bold]
     """
-    spec = _spec(candidates, accepted, seed=0, psi=0.7)
-    if spec is None:
-        raise UsageError("give either --candidates N or --accepted N")
+    spec = spec_of(candidates, accepted)
     if gpus_per_node and rate is None:
         raise UsageError(
             "--gpus-per-node: give --rate, too; the rate that is known was measured without a GPU"

@@ -7,7 +7,7 @@ import typer
 
 from faceloom.cli.files import protect_dataset, refuse_overwriting, write_file
 from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl
+from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl, label_store
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.datasets.place import local_dataset
 from faceloom.datasets.summary import read_summary
@@ -94,15 +94,13 @@ def export(
 
 
 def _verdicts(dataset: Path, labels: str) -> "Verdicts":
-    from faceloom.studio.labels import LabelStore
-
     try:
         summary = read_summary(dataset)
     except ValueError:
         summary = None
     if summary is None:
         raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
-    with LabelStore(labels, new=False) as store:
+    with label_store(labels, new=False) as store:
         return store.verdicts(summary.recipe_digest)
 
 

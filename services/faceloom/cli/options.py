@@ -67,7 +67,8 @@ def client_options(
     port_offset: Annotated[
         int | None,
         typer.Option(
-            help="Call the services of faceloom up --port-offset; FACELOOM_PORT_OFFSET if not given.",
+            help="Call the services of faceloom up --port-offset, a multiple of 20;"
+            " FACELOOM_PORT_OFFSET if not given.",
             callback=_keep_port_offset,
             expose_value=False,
         ),

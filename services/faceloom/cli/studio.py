@@ -11,6 +11,7 @@ import typer
 from prometheus_client import CollectorRegistry, start_http_server
 
 from faceloom.cli.options import connect_pipeline, connect_services
+from faceloom.core.errors import UsageError
 from faceloom.core.logs import log_json
 from faceloom.core.tracing import start_tracing
 from faceloom.runtime.listening import check_can_listen, join_address, open_sockets
@@ -59,12 +60,21 @@ def studio(
     Example: [bold]faceloom studio --datasets out[/bold]
     """
     from faceloom.studio.datasets import Datasets
-    from faceloom.studio.labels import LabelStore
 
     log_json()
     start_tracing("studio")
-    with LabelStore(labels) as store:
+    with label_store(labels) as store:
         asyncio.run(_serve(Datasets(datasets), store, host.strip("[]"), port, metrics_port))
+
+
+def label_store(url: str, new: bool = True) -> "LabelStore":
+    """The labels at the place that --labels names; see `LabelStore`."""
+    from faceloom.studio.labels import LabelStore
+
+    try:
+        return LabelStore(url, new)
+    except UsageError as error:
+        raise UsageError(f"--labels, FACELOOM_LABELS: {error}") from None
 
 
 async def _serve(

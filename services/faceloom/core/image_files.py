@@ -1,5 +1,5 @@
 """Files of pictures, opened within limits of memory and read as they are meant to be seen: upright, in sRGB,
-transparency on white."""
+transparency on white, or on black what is white itself."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -26,6 +26,8 @@ MIN_SIDE: Final = 16
 MAX_SIDE: Final = 4096
 # How many times the longer side may be the shorter one.
 MAX_ASPECT: Final = MAX_SIDE // MIN_SIDE
+# Darker levels are seen on white.
+INK: Final = 240
 
 _ORIENTATION: Final = 0x0112
 
@@ -108,7 +110,8 @@ def opened(data: bytes, field: str, most: int = MAX_MEMORY) -> Iterator[ImageFil
 
 
 def read_picture(data: bytes, field: str, most: int = MAX_MEMORY) -> PilImage.Image:
-    """A file's picture as a person sees it in a browser: upright, in sRGB, transparency on white.
+    """A file's picture as a person sees it in a browser: upright, in sRGB, transparency on white. Light lines
+    on nothing, which no browser shows, lie on black.
 
     Returns:
         Of mode L or RGB, sides up to `MAX_SIDE`.
@@ -124,7 +127,7 @@ def read_picture(data: bytes, field: str, most: int = MAX_MEMORY) -> PilImage.Im
         picture.load()
         turn_upright(picture)
         layered = within_side(_in_channels(picture))
-        return _on_white(to_srgb(layered, picture.info.get("icc_profile")))
+        return _on_paper(to_srgb(layered, picture.info.get("icc_profile")))
 
 
 def orientation(picture: ImageFile) -> int:
@@ -164,10 +167,18 @@ def _eight_bits(deep: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     return ((np.minimum(deep, 65407) + np.uint16(128)) // np.uint16(257)).astype(np.uint8)
 
 
-def _on_white(picture: PilImage.Image) -> PilImage.Image:
+def _on_paper(picture: PilImage.Image) -> PilImage.Image:
+    """On white; on black, if most of it is transparent and nothing is seen on white."""
     if picture.mode in ("L", "RGB"):
         return picture
     layer = picture.convert("RGBA")
-    white = PilImage.new("RGBA", layer.size, "white")
     mode = picture.mode.removesuffix("A")
-    return PilImage.alpha_composite(white, layer).convert(mode)
+    on_white = _laid_on("white", layer).convert(mode)
+    shown = np.asarray(layer.getchannel("A")).mean() / 255
+    if 0 < shown < 0.5 and np.asarray(on_white.convert("L")).min() >= INK:
+        return _laid_on("black", layer).convert(mode)
+    return on_white
+
+
+def _laid_on(colour: str, layer: PilImage.Image) -> PilImage.Image:
+    return PilImage.alpha_composite(PilImage.new("RGBA", layer.size, colour), layer)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from faceloom.core.settings import Settings
+from faceloom.runtime.ports import check_offset
 from faceloom.runtime.service import service, services
 
 PIPELINE_PORT = 50050
@@ -15,6 +16,11 @@ PIPELINE_PORT = 50050
 PIPELINE_SERVICE = "faceloom.pipeline.v1.PipelineService"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+# What gRPC finds addresses by; https://github.com/grpc/grpc/blob/master/doc/naming.md
+_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
+# Of those, whose addresses end in a port of TCP, if in any.
+_WITHOUT_PORTS = ("unix", "unix-abstract", "vsock")
+_PORT = re.compile(r":(-?[0-9]+)$")
 _MAX_PORT = 65_535
 
 
@@ -37,9 +43,20 @@ def _check_targets(targets: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"there is no service {name}; there are {', '.join(known)}")
         if not target.strip() or target != target.strip():
             raise ValueError(f"the target of {name} is empty, or has blanks around it")
-        if not target.isprintable() or target.startswith(("http:", "https:")):
+        scheme, slashes, _ = target.partition("://")
+        if not target.isprintable() or (slashes and scheme not in _SCHEMES):
             raise ValueError(f"the target of {name} is none of gRPC's: give HOST:PORT")
+        for port in _ports(target):
+            if not 1 <= port <= _MAX_PORT:
+                raise ValueError(f"the target of {name}: ports are 1 to {_MAX_PORT}")
     return targets
+
+
+def _ports(target: str) -> list[int]:
+    """Those that a target names; ipv4: and ipv6: may name several addresses."""
+    if target.partition(":")[0] in _WITHOUT_PORTS:
+        return []
+    return [int(found[1]) for one in target.split(",") if (found := _PORT.search(one))]
 
 
 def _check_host(host: str) -> str:
@@ -47,14 +64,6 @@ def _check_host(host: str) -> str:
     if not _HOST.fullmatch(host):
         raise ValueError("give a host's name or address, without a port")
     return f"[{host}]" if ":" in host else host
-
-
-def _check_offset(offset: int) -> int:
-    ports = [PIPELINE_PORT, *(one.port for one in services().values())]
-    least, most = 1 - min(ports), _MAX_PORT - max(ports)
-    if not least <= offset <= most:
-        raise ValueError(f"ports would leave 1 to {_MAX_PORT}; give {least} to {most}")
-    return offset
 
 
 class Targets(Settings):
@@ -65,7 +74,7 @@ class Targets(Settings):
     """
 
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
-    port_offset: Annotated[int, AfterValidator(_check_offset)] = 0
+    port_offset: Annotated[int, AfterValidator(check_offset)] = 0
     targets: Annotated[
         dict[str, str], NoDecode, BeforeValidator(_read_targets), AfterValidator(_check_targets)
     ] = Field(default_factory=dict)

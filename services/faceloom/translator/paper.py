@@ -23,12 +23,12 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from faceloom.core.errors import InvalidArgument
+from faceloom.core.image_files import INK
 from faceloom.core.images import Pixels
 
 Floats = npt.NDArray[np.floating[Any]]
 
 _WHITE: Final = 255
-_INK: Final = 240
 # A sheet that is white in half of its pixels is as the encoders know it. One that is full of ink is, too,
 # if a fifth is white, and its paper almost everywhere.
 _CLEAN_SHARE, _SHADED_SHARE, _ALMOST_WHITE = 0.5, 0.2, 250
@@ -55,7 +55,7 @@ _FAINTEST: Final = 0.7
 # tile to tile than the third. With hardly any paper, less of the others is enough.
 _PHOTOGRAPHS: Final = ((0.45, 0.25, 0.035), (0.25, 0.09, 0.05))
 
-_EMPTY_WHITE = f"the sketch is empty: no pixel is darker than {_INK} of {_WHITE}"
+_EMPTY_WHITE = f"the sketch is empty: no pixel is darker than {INK} of {_WHITE}"
 _EMPTY = "the sketch is empty: nothing on it is darker than its paper"
 _PHOTOGRAPH = (
     "this looks like a photograph, not like a drawing; `faceloom sketch` makes a drawing of it, or give it"
@@ -91,7 +91,7 @@ def check_not_white(grey: Pixels) -> None:
     Raises:
         InvalidArgument: All of it is white; its field is `sketch`.
     """
-    if grey.min() >= _INK:
+    if grey.min() >= INK:
         raise InvalidArgument(_EMPTY_WHITE, field="sketch")
 
 

@@ -63,9 +63,10 @@ class Image(_message.Message):
     their own.
 
     Files are read as browsers show them: upright by their orientation, brought to sRGB by their ICC profile,
-    transparency on white, of an animation the first picture. Sides are 16 pixels at least and differ by 256 times at
-    most. Decoding a file may take 512 MiB: 48 million pixels of PNG, 26 million of WebP, 536 million of JPEG,
-    76 million if it is progressive. Where a side is longer than 4096 pixels, several pixels become one.
+    transparency on white, but on black where light lines on nothing could not be seen, of an animation the
+    first picture. Sides are 16 pixels at least and differ by 256 times at most. Decoding a file may take
+    512 MiB: 48 million pixels of PNG, 26 million of WebP, 536 million of JPEG, 76 million if it is
+    progressive. Where a side is longer than 4096 pixels, several pixels become one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
