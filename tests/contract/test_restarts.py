@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -29,6 +31,12 @@ async def answered(process: asyncio.subprocess.Process, batches: int) -> None:
     assert process.stdout is not None
     for _ in range(batches):
         assert await process.stdout.readline(), "the front ended"
+
+
+def hang_up(connection: socket.socket) -> None:
+    """At once, as a killed process does, so that another one can listen there."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -69,8 +77,10 @@ async def test_a_command_may_begin_while_the_front_is_away(
     port = service("quality").port + offset
     monkeypatch.setenv("FACELOOM_PORT_OFFSET", "nonsense")
     command = ("classify", file, "--json", "--port-offset", offset, "--wait", "60")
-    run = asyncio.create_task(asyncio.to_thread(faceloom, *command, store=model_store()))
-    await asyncio.sleep(_RESTART_SECONDS)
+    with socket.create_server(("127.0.0.1", port)) as leaving:
+        run = asyncio.create_task(asyncio.to_thread(faceloom, *command, store=model_store()))
+        first_try, _ = await asyncio.to_thread(leaving.accept)
+    hang_up(first_try)
     process = await front(port)
 
     done = await run

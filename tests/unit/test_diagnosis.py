@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from faceloom.core.logs import as_event
-from faceloom.runtime.diagnosis import why_it_died, worker_that_died
+from faceloom.runtime.diagnosis import why_it_died
+from faceloom.runtime.torchserve.diagnosis import worker_that_died
 
 
 def plain(*lines: str) -> list[dict[str, Any]]:

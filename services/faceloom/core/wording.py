@@ -1,4 +1,4 @@
-"""Words for what people read: numbers of things, and what is wrong with a file of JSON."""
+"""Words for what people read: numbers of things, long texts, and what is wrong with a file of JSON."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+_LETTERS = 300
+
 
 def counted(count: int, noun: str) -> str:
     """`1 fault`, `2 faults`, `1,000 faults`."""
     return f"{count:,} {noun if count == 1 else f'{noun}s'}"
+
+
+def shortened(text: str) -> str:
+    """A text as one line, without its end if it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…"
 
 
 def said(value: Any) -> str:

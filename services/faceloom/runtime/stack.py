@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.proxies import channel_options
-from faceloom.runtime.diagnosis import why_it_died, worker_that_died
+from faceloom.runtime.diagnosis import why_it_died
 from faceloom.runtime.limits import check_memory, raise_file_limit
 from faceloom.runtime.listening import LOOPBACK, check_free, in_use, is_free
 from faceloom.runtime.ports import check_offset, free_offset, metrics_port
@@ -27,6 +27,7 @@ from faceloom.runtime.program import Program
 from faceloom.runtime.service import services
 from faceloom.runtime.targets import PIPELINE_PORT, PIPELINE_SERVICE
 from faceloom.runtime.torchserve.config import Ports
+from faceloom.runtime.torchserve.diagnosis import worker_that_died
 from faceloom.runtime.torchserve.process import torchserve_command
 from faceloom.runtime.torchserve.scratch import make_scratch
 
