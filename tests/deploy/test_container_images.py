@@ -1,5 +1,7 @@
 """What images hold: each role runs without the packages that only others need."""
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +10,14 @@ import pytest
 from tests.deploy.rendering import ROOT
 
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_RARE = re.search(r"rare='(.+)'", (ROOT / "deploy" / "images" / "Dockerfile").read_text())
+# The modules of the project that a pipeline service has read when it begins; packages hold a line each.
+_READ = """
+import json, sys
+import faceloom.cli.serve_pipeline, faceloom.builds.service.server, faceloom.builds.worker
+own = [module for name, module in sys.modules.items() if name.startswith("faceloom")]
+print(json.dumps([module.__file__ for module in own if not hasattr(module, "__path__")]))
+"""
 # A command with the options that end it at once, in a Python that has not got some packages.
 _WITHOUT = """
 import sys
@@ -65,6 +75,33 @@ def test_the_studio_reads_pictures_without_weights() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def is_compiled(path: str) -> bool:
+    """Whether images hold a file of the project compiled."""
+    assert _RARE
+    return not re.search(f"/faceloom/({_RARE[1]})", path)
+
+
+def test_what_the_pipeline_imports_is_compiled() -> None:
+    done = subprocess.run([sys.executable, "-c", _READ], capture_output=True, text=True, check=True)
+
+    assert [path for path in json.loads(done.stdout) if not is_compiled(path)] == []
+
+
+def test_what_needs_torch_is_not_compiled() -> None:
+    """Every image would carry it; but for the little that tells the store of torch."""
+    code = ROOT / "services" / "faceloom"
+    need_torch = {
+        f"{file.relative_to(code)}"
+        for file in code.rglob("*.py")
+        if re.search(r"^(import|from) torch\b", file.read_text(), re.M)
+    }
+
+    assert {name for name in need_torch if is_compiled(f"/faceloom/{name}")} == {
+        "store/registry.py",
+        "store/torch_model.py",
+    }
 
 
 def test_requirements_of_a_role_are_the_projects() -> None:
