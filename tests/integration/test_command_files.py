@@ -4,6 +4,7 @@ standard input or a pattern is understood."""
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,34 @@ def test_a_bad_file_costs_only_itself_its_score(files: list[Path], good: list[Pa
     assert broken.startswith(f"faceloom: {files[2]}: broken PNG: ")
     assert missing == f"faceloom: {files[4]}: No such file or directory"
     assert counted == "faceloom: 2 of 6 files failed"
+
+
+@pytest.mark.parametrize(
+    "command", [("classify",), ("translate", "--task", "face", "--out", "out")]
+)
+def test_a_file_that_may_not_be_read_costs_only_itself(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    locked, face = save(tmp_path / "locked.png"), save(tmp_path / "face.png", 1)
+    locked.chmod(0)
+    # Root reads everything, unless it is without these.
+    lacking = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    done = subprocess.run(
+        [
+            *(lacking if os.geteuid() == 0 else ()),
+            *(sys.executable, "-m", "faceloom.cli.main"),
+            *(*command, str(locked), str(face), *HERE),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "FACELOOM_MODEL_STORE": str(model_store())},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout.count("face.png")) == (1, 1)
+    assert done.stderr == (
+        f"faceloom: {locked}: Permission denied\nfaceloom: 1 of 2 files failed\n"
+    )
 
 
 def test_a_bad_file_is_an_entry_in_json(files: list[Path], good: list[Path]) -> None:
@@ -246,6 +275,9 @@ def test_a_folder_is_its_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty.webp").write_bytes(b"")
     (tmp_path / "inner").mkdir()
     save(tmp_path / "inner" / "d.png")
+    # Whoever opened it would wait for a writer.
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("nowhere")
 
     done = faceloom("classify", tmp_path)
 
@@ -253,6 +285,7 @@ def test_a_folder_is_its_pictures(tmp_path: Path) -> None:
         str(tmp_path / name) for name in ("a.JPG", "b.png", "c")
     ]
     assert f"{tmp_path / 'empty.webp'} is an empty file" in done.err
+    assert f"{tmp_path / 'gone.png'}: No such file" in done.err
     assert done.code == 1
 
 

@@ -17,8 +17,10 @@ from faceloom.core.file_kinds import HEAD_BYTES, READ, described, kind_of
 Files = Annotated[
     list[Path],
     typer.Argument(
+        # Seen when it is read: it costs that file.
+        readable=False,
         help="PNG, JPEG or WebP files, folders of them (their own files, sorted by name, not those of folders"
-        " in them), or - for one picture on standard input."
+        " in them), or - for one picture on standard input.",
     ),
 ]
 
@@ -122,12 +124,13 @@ def _pictures(folder: Path) -> list[Path]:
 def _is_picture(file: Path) -> bool:
     if file.name.startswith("."):
         return False
-    if file.suffix.lower() in _SUFFIXES:
-        return not os.path.isdir(file)
+    named_so = file.suffix.lower() in _SUFFIXES
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return False
+        if named_so:
+            return True
         with file.open("rb") as opened:
             return kind_of(opened.read(HEAD_BYTES)) in READ
     except OSError:
-        return False
+        return named_so

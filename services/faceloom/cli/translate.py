@@ -110,8 +110,11 @@ def translate(
     files: Annotated[
         list[Path],
         typer.Argument(
+            # As of other commands.
+            readable=False,
             help="PNG, JPEG or WebP drawings or faces, or label maps: PNG of CelebAMask-HQ's colours or of"
-            " ids 0 to 18; folders of them (their own files, sorted by name), or - for one on standard input."
+            " ids 0 to 18; folders of them (their own files, sorted by name), or - for one on standard"
+            " input.",
         ),
     ],
     task: Annotated[Task, typer.Option(help="What the files are.")],
