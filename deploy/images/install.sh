@@ -11,6 +11,6 @@ rm -rf torch/test torch/include torch/bin/test_* torch/bin/protoc*
 # What type checkers and compilers of protos read.
 find . \( -name '*.pyi' -o -name '*.proto' \) -delete
 # Compiled is only what servers import; images are read-only, so what is not stays so.
-packages='pygments|rich|pydantic/v1|kubernetes/aio|sympy|mpmath|networkx'
+packages='pygments|rich|markdown_it|mdurl|pydantic/v1|kubernetes/aio|sympy|mpmath|networkx'
 tracing='opentelemetry/(sdk|exporter|proto|semconv|metrics|_logs)'
 /venv/bin/python -m compileall -q -j 0 -x "/($packages|$tracing|torch/(_inductor|_dynamo|onnx|_numpy|testing))/" .
