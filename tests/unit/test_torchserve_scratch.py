@@ -3,19 +3,19 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from faceloom.core.errors import UsageError
-from faceloom.runtime.torchserve.scratch import check_socket_path, make_scratch
+from faceloom.runtime.torchserve.scratch import check_socket_path, scratch
 
 
 def made(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> Path:
     monkeypatch.setenv("TMPDIR", str(temporary))
-    scratch = make_scratch(0)
-    scratch.rmdir()
-    return scratch
+    with scratch(0) as folder:
+        return folder
 
 
 def test_it_lies_in_tmpdir(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,9 +28,9 @@ def test_paths_that_torchserve_cannot_have_are_avoided(
 ) -> None:
     (tmp_path / name).mkdir()
 
-    scratch = made(monkeypatch, tmp_path / name)
+    folder = made(monkeypatch, tmp_path / name)
 
-    assert scratch.parent == Path("/tmp")
+    assert folder.parent == Path("/tmp")
     assert list((tmp_path / name).iterdir()) == []
 
 
@@ -44,23 +44,26 @@ def test_paths_that_torchserve_cannot_have_are_avoided(
 )
 def test_what_tmpdir_must_not_name(place: str, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", place)
-    with pytest.raises(UsageError) as caught:
-        make_scratch(0)
+    with pytest.raises(UsageError) as caught, scratch(0):
+        pass
 
     assert str(caught.value).startswith(f"TMPDIR={place} {cause}")
 
 
 def test_too_little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/tmp")
-    with pytest.raises(
-        UsageError, match=r"^TMPDIR=/tmp has \d+ MB free, and 1048608 MB are needed;"
+    with (
+        pytest.raises(
+            UsageError, match=r"^TMPDIR=/tmp has \d+ MB free, and 1048608 MB are needed;"
+        ),
+        scratch(2**40),
     ):
-        make_scratch(2**40)
+        pass
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
     """Played by a limit on the size of files."""
-    program = "from faceloom.runtime.torchserve.scratch import make_scratch; make_scratch(0)"
+    program = "from faceloom.runtime.torchserve.scratch import scratch; scratch(0).__enter__()"
     done = subprocess.run(
         ["bash", "-c", f"trap '' XFSZ; ulimit -f 0; exec {sys.executable} -B -c '{program}'"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -71,6 +74,46 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
     assert f"UsageError: TMPDIR={tmp_path} cannot be written: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+_HOLDING = """
+from faceloom.runtime.torchserve.scratch import scratch
+with scratch(0) as folder:
+    print(folder, flush=True)
+    input()
+"""
+
+
+def holding() -> tuple[subprocess.Popen[str], Path]:
+    """A process with a folder of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        monkeypatch.setenv("TMPDIR", place)
+        foreign = Path(place, "faceloom-foreign")
+        foreign.mkdir()
+        killed, left = holding()
+        killed.kill()
+        killed.communicate()
+        alive, used = holding()
+        assert left != used and not left.exists()
+        Path(used, "content").touch()
+
+        with scratch(0) as own:
+            assert set(Path(place).iterdir()) == {foreign, used, own}
+            assert Path(used, "content").exists()
+
+        alive.communicate("\n")
+        assert list(Path(place).iterdir()) == [foreign]
 
 
 def test_a_folder_whose_sockets_would_have_too_long_names() -> None:

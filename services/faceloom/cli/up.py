@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from faceloom.core.errors import FaceloomError
 from faceloom.core.logs import log_json
 from faceloom.runtime.server import until_stopped
 from faceloom.runtime.stack import Stack, check_ports
-from faceloom.runtime.torchserve.scratch import make_scratch
+from faceloom.runtime.torchserve.scratch import scratch
 from faceloom.store.package import package_profile
 from faceloom.store.profile import model_folders, profile_services
 
@@ -58,8 +57,7 @@ def _packaged(profile: str) -> Iterator[Path]:
     ]
     size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
     # TorchServe unpacks what is packed.
-    archives = make_scratch(2 * size)
-    try:
+    with scratch(2 * size) as archives:
         try:
             package_profile(profile, archives)
         except OSError as error:
@@ -68,8 +66,6 @@ def _packaged(profile: str) -> Iterator[Path]:
                 f"the models cannot be packaged: {place}: {error.strerror}"
             ) from None
         yield archives
-    finally:
-        shutil.rmtree(archives, ignore_errors=True)
 
 
 async def _up(stack: Stack, as_json: bool) -> None:

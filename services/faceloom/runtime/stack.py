@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ from faceloom.runtime.targets import PIPELINE_PORT, PIPELINE_SERVICE
 from faceloom.runtime.torchserve.config import Ports
 from faceloom.runtime.torchserve.diagnosis import worker_that_died
 from faceloom.runtime.torchserve.process import torchserve_command
-from faceloom.runtime.torchserve.scratch import make_scratch
+from faceloom.runtime.torchserve.scratch import scratch
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +87,7 @@ class Stack:
             if (archives / f"{name}.mar").is_file()
         }
         self._offset = port_offset
-        self._claim: socket.socket | None = None
-        self._scratch: Path | None = None
+        self._held = contextlib.ExitStack()
         self._was_ready = False
         self.programs: list[Program] = []
 
@@ -109,7 +107,7 @@ class Stack:
                 message says why, and where its log is.
         """
         check_ports(self._offset)
-        self._claim = _claim(self._offset)
+        self._held.enter_context(_claim(self._offset))
         raise_file_limit()
         sizes = [(self._archives / f"{name}.mar").stat().st_size for name in self.services]
         check_memory(
@@ -121,8 +119,8 @@ class Stack:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"--dir {self.folder} cannot be written: {error.strerror}") from None
-        self._scratch = make_scratch(sum(sizes))
-        self.programs = [self._torchserve(self._scratch), *self._fronts(), self._pipeline()]
+        folder = self._held.enter_context(scratch(sum(sizes)))
+        self.programs = [self._torchserve(folder / "ts"), *self._fronts(), self._pipeline()]
         for program in self.programs:
             await program.start()
         await self._until_ready(within)
@@ -140,10 +138,7 @@ class Stack:
             await engine.stop()
         else:
             await asyncio.gather(*(program.kill() for program in self.programs))
-        if self._claim is not None:
-            self._claim.close()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._held.close()
 
     async def _until_ready(self, within: float) -> None:
         ready = {
@@ -216,8 +211,7 @@ class Stack:
             except FaceloomError as error:
                 log.warning("not started again yet", extra={"cause": str(error)})
 
-    def _torchserve(self, scratch: Path) -> Program:
-        folder = scratch / "ts"
+    def _torchserve(self, folder: Path) -> Program:
         ports = Ports().moved(self._offset)
         command, environment = torchserve_command(
             self.services.values(), self._archives, folder, ports
