@@ -15,7 +15,8 @@ def sizes(cluster: Cluster) -> dict[str, int] | None:
         "faceloom/" + name.partition("faceloom/")[2].partition(":")[0]: image["sizeBytes"]
         for node in cluster.objects("nodes")
         for image in node["status"]["images"]
-        for name in image["names"]
+        # What was built again has left one behind without a name.
+        for name in image["names"] or ()
     }
     own = {name: found[name] for name in built_images() & found.keys()}
     return own if own.keys() == built_images() else None
