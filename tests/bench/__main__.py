@@ -22,6 +22,7 @@ from tests.bench import (
     networks,
     overhead,
     processes,
+    reading,
     studio,
     telemetry,
     training,
@@ -40,6 +41,7 @@ def main() -> None:
         "build",
         "training",
         "studio",
+        "reading",
     }
     if "training" in wanted and not _can_train():
         print("training is left out, EfficientNet's weights are missing: make setup")
@@ -52,7 +54,10 @@ def main() -> None:
     if "studio" in wanted:
         with tempfile.TemporaryDirectory() as scratch:
             record("studio", studio.measure(Path(scratch)))
-    if wanted - {"networks", "telemetry", "studio"}:
+    if "reading" in wanted:
+        with tempfile.TemporaryDirectory() as scratch:
+            record("reading", reading.measure(Path(scratch)))
+    if wanted - {"networks", "telemetry", "studio", "reading"}:
         asyncio.run(_measure(wanted))
 
 

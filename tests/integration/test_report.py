@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from tests.translators import bytes_of, loaded, results, translate, write_model
 
+from faceloom import datasets
 from faceloom.clients.client import Faceloom
 from faceloom.clients.in_process import InProcessCaller
 from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import Internal, Overloaded, ServiceError, Unavailable
+from faceloom.datasets.records import FaceRecord
 from faceloom.datasets.report import write_report
 from faceloom.datasets.translations import translations
 from faceloom.runtime.handler import AnyHandler
@@ -66,7 +68,8 @@ def write(dataset: Path, target: Path, caller: Any) -> str:
 
 
 def section(dataset: Path, rows: list[dict[str, Any]], caller: Any) -> str:
-    return asyncio.run(translations(dataset, rows, SEED, Faceloom(caller)))
+    faces = [FaceRecord.from_json(row) for row in rows]
+    return asyncio.run(translations(datasets.open(dataset), faces, SEED, Faceloom(caller)))
 
 
 def tables(page: str) -> dict[str, list[list[bytes]]]:

@@ -150,8 +150,8 @@ async def test_a_dataset_reaches_no_file_outside_of_it(studio: Studio) -> None:
 
     status, found = await get(studio, "/api/picture", dataset="faces", id=row["id"])
 
-    assert status == 404
-    assert "outside of the dataset" in found["error"]
+    assert status == 409
+    assert "file_name is '../secret.png', no path below the dataset" in found["error"]
 
 
 @pytest.mark.parametrize(
@@ -180,5 +180,5 @@ async def test_a_file_that_is_gone(studio: Studio) -> None:
 
     status, found = await get(studio, "/api/picture", dataset="faces", id=row["id"])
 
-    assert status == 404
-    assert "is gone; faceloom verify" in found["error"]
+    assert status == 409
+    assert f"{row['file_name']}: it is missing; faceloom verify" in found["error"]

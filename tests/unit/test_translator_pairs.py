@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 from tests.translator_data import CONDITION_SIDE, build_dataset, write_generator
 
 from faceloom.core.errors import UsageError
-from faceloom.store.model import open_model
+from faceloom.datasets.folder_files import FolderFiles
+from faceloom.datasets.reader import Dataset
+from faceloom.datasets.records import FaceRecord
+from faceloom.store.model import file_sha256, open_model
 from faceloom.store.torch_model import load_weights
 from faceloom.training.translator.batches import Batches, Order
 from faceloom.training.translator.pairs import (
@@ -93,21 +96,20 @@ def test_pairs_are_made_by_id_whatever_the_names_and_the_order(tmp_path: Path) -
     # Sorted, the faces are 0 1 2 and the sketches 2 1 0; there is a sketch too many; rows come shuffled.
     for kind in ("images", "sketches"):
         (tmp_path / kind).mkdir()
-    rows, w = [], {}
+    records, w = [], {}
     for number in (1, 2, 0):
-        row = {
-            "id": f"id{9 - number}",
-            "file_name": f"images/{number}.png",
-            "sketch_file_name": f"sketches/{2 - number}-edges.png",
-        }
+        files = {"images": f"images/{number}.png", "sketches": f"sketches/{2 - number}-edges.png"}
         shade = 60 * number
-        Image.new("RGB", (SIDE, SIDE), (shade,) * 3).save(tmp_path / row["file_name"])
-        Image.new("L", (SIDE, SIDE), shade).save(tmp_path / row["sketch_file_name"])
-        rows.append(row)
-        w[row["id"]] = torch.full((4,), float(number))
+        Image.new("RGB", (SIDE, SIDE), (shade,) * 3).save(tmp_path / files["images"])
+        Image.new("L", (SIDE, SIDE), shade).save(tmp_path / files["sketches"])
+        sums = {kind: file_sha256(tmp_path / path) for kind, path in files.items()}
+        record = FaceRecord(f"id{9 - number}", number, number, 0.7, 0.9, TRAIN, files, sums, {})
+        records.append(record)
+        w[record.id] = torch.full((4,), float(number))
     Image.new("L", (SIDE, SIDE), 255).save(tmp_path / "sketches" / "0.png")
 
-    pairs = read_pairs(tmp_path, rows, w, SKETCH, SIDE, SIDE)
+    opened = Dataset(tmp_path, FolderFiles(tmp_path))
+    pairs = read_pairs(opened, records, w, SKETCH, SIDE, SIDE)
 
     shades = {
         tuple(map(int, (c.float().mean(), f.float().mean(), 60 * v.mean())))

@@ -2,28 +2,21 @@
 
 import base64
 import html
-import io
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-from PIL import Image as PilImage
+from faceloom.datasets.reader import Dataset, LayoutClass
+from faceloom.datasets.records import FaceRecord, RejectedRecord
 
 
-def triple(dataset: Path, row: Mapping[str, Any]) -> str:
-    """The face, sketch and layout of a row of metadata.jsonl."""
-    layout = PilImage.open(dataset / row["layout_file_name"]).convert("RGB")
-    pictures = (
-        (dataset / row["file_name"]).read_bytes(),
-        (dataset / row["sketch_file_name"]).read_bytes(),
-        _png(layout),
-    )
-    return f"<figure>{''.join(map(img, pictures))}{_caption(row)}</figure>"
+def triple(dataset: Dataset, face: FaceRecord) -> str:
+    """A face, and the sketch and the layout that there are of it."""
+    pictures = [dataset.picture(face, kind) for kind in face.files]
+    return f"<figure>{''.join(map(img, pictures))}{_caption(face)}</figure>"
 
 
-def figure(picture: bytes, row: Mapping[str, Any]) -> str:
-    """A PNG file above the seed and the score of its row."""
-    return f"<figure>{img(picture)}{_caption(row)}</figure>"
+def figure(picture: bytes, record: FaceRecord | RejectedRecord) -> str:
+    """A PNG file above the seed and the score of its record."""
+    return f"<figure>{img(picture)}{_caption(record)}</figure>"
 
 
 def img(picture: bytes) -> str:
@@ -31,20 +24,14 @@ def img(picture: bytes) -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
 
 
-def colours(classes: Iterable[Mapping[str, Any]]) -> str:
+def colours(classes: Iterable[LayoutClass]) -> str:
     """What the colours of layouts stand for, from labels.json."""
     return "".join(
-        f'<span><i style="background: rgb({",".join(map(str, one["color"]))})"></i>'
-        f"{html.escape(one['name'])}</span>"
+        f'<span><i style="background: rgb({",".join(map(str, one.color))})"></i>'
+        f"{html.escape(one.name)}</span>"
         for one in classes
     )
 
 
-def _caption(row: Mapping[str, Any]) -> str:
-    return f"<figcaption>{row['seed']} · {row['quality']:.3f}</figcaption>"
-
-
-def _png(picture: PilImage.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
+def _caption(record: FaceRecord | RejectedRecord) -> str:
+    return f"<figcaption>{record.seed} · {record.quality:.3f}</figcaption>"

@@ -87,6 +87,15 @@ class Objects:
         with self._faults(path):
             return bytes(self._store.get(path).bytes())
 
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """Some bytes of an object.
+
+        Raises:
+            FileNotFoundError: There is none of that name.
+        """
+        with self._faults(path):
+            return bytes(self._store.get_range(path, start=start, length=length))
+
     def write(self, path: str, data: bytes) -> None:
         """Puts an object in place, whatever was there."""
         with self._faults(path):

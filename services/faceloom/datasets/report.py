@@ -3,22 +3,20 @@ the scores, the time it took, what the translator makes of it. The page is self-
 
 import asyncio
 import html
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeVar
 
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.core.atomic_files import write_atomically
-from faceloom.core.errors import FaceloomError, UsageError
-from faceloom.core.wording import counted, unreadable
+from faceloom.core.errors import FaceloomError
+from faceloom.core.wording import counted
 from faceloom.datasets.embedded_pictures import colours, figure, triple
-from faceloom.datasets.layout import METADATA, RECIPE, REJECTED
-from faceloom.datasets.outcomes import seed_from_json
-from faceloom.datasets.recipe import Recipe
-from faceloom.datasets.summary import Summary, read_summary
+from faceloom.datasets.reader import Dataset
+from faceloom.datasets.reader import open as open_dataset
+from faceloom.datasets.records import FaceRecord
 from faceloom.datasets.translations import translations
 from faceloom.generator.v1 import generator_pb2
 
@@ -28,24 +26,29 @@ _REJECTED = 60
 _TRANSLATED = 12
 _BINS = 40
 
+T = TypeVar("T")
+
 
 async def write_report(
-    dataset: Path, target: Path, faceloom: Faceloom, build: Mapping[str, Any]
+    folder: Path, target: Path, faceloom: Faceloom, build: Mapping[str, Any]
 ) -> None:
     """Writes the page.
 
     Args:
-        dataset: A finished dataset.
+        folder: A finished dataset.
         target: The HTML file.
         faceloom: Makes the rejected faces again, which the dataset does not hold, and translates. Without
             a translator, the page has no translations.
         build: What `faceloom build --json` printed, for the timings; may be empty.
 
     Raises:
-        UsageError: `dataset` is not a finished dataset, or damaged.
+        UsageError: `folder` is not a finished dataset.
+        DamagedDataset: It is not as its build wrote it.
         ServiceError: A service failed.
     """
-    summary, recipe, accepted, rejected = _contents(dataset)
+    dataset = open_dataset(folder)
+    summary, recipe, accepted = dataset.summary, dataset.recipe, list(dataset.faces())
+    rejected = sorted(dataset.rejected(), key=lambda record: record.quality)
     shown = _spread(rejected, _REJECTED)
     psi = recipe.spec.truncation_psi
     page = Template(Path(__file__).with_suffix(".html").read_text()).substitute(
@@ -53,21 +56,21 @@ async def write_report(
         recipe_digest=summary.recipe_digest,
         dataset_digest=summary.dataset_digest,
         figures=_figures(vars(summary), build),
-        triples="".join(triple(dataset, row) for row in accepted[:_TRIPLES]),
-        colours=colours(json.loads((dataset / "labels.json").read_text())["classes"]),
+        triples="".join(triple(dataset, face) for face in accepted[:_TRIPLES]),
+        colours=colours(dataset.classes),
         more=_more(dataset, accepted[_TRIPLES : _TRIPLES + _FACES]),
         rejected="".join(
-            figure(face, row)
-            for face, row in zip(
-                await _faces(faceloom, [seed_from_json(row["seed"]) for row in shown], psi),
+            figure(face, record)
+            for face, record in zip(
+                await _faces(faceloom, [record.seed for record in shown], psi),
                 shown,
                 strict=True,
             )
         ),
         threshold=recipe.threshold,
         histogram=_histogram(
-            [row["quality"] for row in accepted],
-            [row["quality"] for row in rejected],
+            [record.quality for record in accepted],
+            [record.quality for record in rejected],
             recipe.threshold,
         ),
         timings=_timings(build),
@@ -76,23 +79,6 @@ async def write_report(
         ),
     )
     await asyncio.to_thread(_write, target, page)
-
-
-def _contents(
-    dataset: Path,
-) -> tuple[Summary, Recipe, list[dict[str, Any]], list[dict[str, Any]]]:
-    """What a dataset is, its accepted faces, and the rejected ones from the worst on."""
-    try:
-        summary = read_summary(dataset)
-        if summary is None:
-            raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
-        recipe = Recipe.from_json(json.loads((dataset / RECIPE).read_text()))
-        rejected = sorted(_rows(dataset / REJECTED), key=lambda row: float(row["quality"]))
-        return summary, recipe, _rows(dataset / METADATA), rejected
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{dataset} is damaged ({unreadable(error)}); `faceloom verify` names every fault"
-        ) from None
 
 
 async def _faces(faceloom: Faceloom, seeds: Sequence[int], psi: float) -> list[bytes]:
@@ -117,10 +103,10 @@ def _figures(summary: Mapping[str, Any], build: Mapping[str, Any]) -> str:
     return "".join(f"<div><b>{value}</b>{name}</div>" for name, value in numbers.items())
 
 
-def _more(dataset: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
+def _more(dataset: Dataset, more: Sequence[FaceRecord]) -> str:
+    if not more:
         return ""
-    faces = "".join(figure((dataset / row["file_name"]).read_bytes(), row) for row in rows)
+    faces = "".join(figure(dataset.picture(face), face) for face in more)
     return f'<h2>More accepted faces</h2><div class="grid">{faces}</div>'
 
 
@@ -167,14 +153,10 @@ def _timings(build: Mapping[str, Any]) -> str:
     )
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def _spread(rows: Sequence[dict[str, Any]], most: int) -> Sequence[dict[str, Any]]:
-    """At most that many rows, evenly over the whole list."""
-    shown = min(len(rows), most)
-    return [rows[place * len(rows) // shown] for place in range(shown)]
+def _spread(records: Sequence[T], most: int) -> Sequence[T]:
+    """At most that many records, evenly over the whole list."""
+    shown = min(len(records), most)
+    return [records[place * len(records) // shown] for place in range(shown)]
 
 
 def _write(target: Path, page: str) -> None:

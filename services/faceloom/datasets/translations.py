@@ -2,33 +2,35 @@
 
 import html
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2, model_pb2
 from faceloom.core.errors import ServiceError
 from faceloom.datasets.embedded_pictures import img
+from faceloom.datasets.reader import Dataset
+from faceloom.datasets.records import FaceRecord
 from faceloom.store.profile import every_model
 from faceloom.translator.v1 import translator_pb2 as pb
 
 _STYLE_SEED: Final = 1
 _VARIANTS: Final = 4
 
-_TITLES: Final = {"sketch": "From sketches", "layout": "From layouts"}
+_TITLES: Final = {"sketches": "From sketches", "layouts": "From layouts"}
+_HEADS: Final = {"sketches": "sketch", "layouts": "layout"}
 # Nobody translates here, or not this kind of picture.
 _ABSENT: Final = {"UNREACHABLE", "MODEL_NOT_LOADED", "TASK_NOT_LOADED"}
 
 
 async def translations(
-    dataset: Path, rows: Sequence[Mapping[str, Any]], seed: int, faceloom: Faceloom
+    dataset: Dataset, faces: Sequence[FaceRecord], seed: int, faceloom: Faceloom
 ) -> str:
     """The part as HTML; empty when there is nothing to translate, or no translator.
 
     Args:
-        dataset: Its folder.
-        rows: The faces to show, from metadata.jsonl.
+        dataset: Where the pictures are.
+        faces: Those to show.
         seed: Of the build.
         faceloom: Its translator is asked.
 
@@ -36,7 +38,7 @@ async def translations(
         ServiceError: The translator is there, and failed.
         BrokenModel: A translator of the model store is damaged.
     """
-    asked = [await _table(dataset, rows, kind, faceloom) for kind in _TITLES]
+    asked = [await _table(dataset, faces, kind, faceloom) for kind in _TITLES]
     found = [table for table in asked if table]
     if not found:
         return ""
@@ -53,10 +55,10 @@ async def translations(
 
 
 def _request(kind: str, condition: bytes) -> pb.TranslateRequest:
-    """The request for a `sketch` or a `layout` of a dataset, a PNG file, without a style."""
+    """The request for one of the `sketches` or `layouts` of a dataset, a PNG file, without a style."""
     picture = image_pb2.Image(format=image_pb2.IMAGE_FORMAT_PNG, data=condition)
     request = pb.TranslateRequest(output_format=image_pb2.IMAGE_FORMAT_PNG)
-    if kind == "sketch":
+    if kind == "sketches":
         request.sketch.CopyFrom(picture)
     else:
         request.layout.CopyFrom(pb.Layout(image=picture, order=pb.LABEL_ORDER_CELEBAMASK_HQ))
@@ -64,16 +66,17 @@ def _request(kind: str, condition: bytes) -> pb.TranslateRequest:
 
 
 async def _table(
-    dataset: Path, rows: Sequence[Mapping[str, Any]], kind: str, faceloom: Faceloom
+    dataset: Dataset, faces: Sequence[FaceRecord], kind: str, faceloom: Faceloom
 ) -> tuple[str, model_pb2.ModelInfo] | None:
     """The translations of one kind of picture, and who made them."""
     lines = []
     try:
-        for row in rows:
-            condition = (dataset / row[f"{kind}_file_name"]).read_bytes()
-            face = (dataset / row["file_name"]).read_bytes()
+        for record in faces:
+            if kind not in record.files:
+                continue
+            condition, face = dataset.picture(record, kind), dataset.picture(record)
             made, model = await _translate(faceloom, _request(kind, condition))
-            lines.append(_line(row["seed"], [condition, face, *made]))
+            lines.append(_line(record.seed, [condition, face, *made]))
     except ServiceError as error:
         if error.reason in _ABSENT and not lines:
             return None
@@ -81,7 +84,7 @@ async def _table(
     if not lines:
         return None
     seeds = "".join(f"<th>seed {_STYLE_SEED + k}</th>" for k in range(_VARIANTS))
-    header = f"<tr><th>{kind}</th><th>its face</th><th>translation</th>{seeds}</tr>"
+    header = f"<tr><th>{_HEADS[kind]}</th><th>its face</th><th>translation</th>{seeds}</tr>"
     table = f"<table>{header}{''.join(lines)}</table>"
     return f"<section><h3>{_TITLES[kind]}</h3>{table}</section>", model
 
@@ -125,6 +128,6 @@ def _training_seeds(served: model_pb2.ModelInfo) -> dict[str, int]:
     }
 
 
-def _line(seed: int | str, pictures: Sequence[bytes]) -> str:
+def _line(seed: int, pictures: Sequence[bytes]) -> str:
     cells = "".join(f"<td>{img(picture)}</td>" for picture in pictures)
     return f'<tr title="seed {seed}">{cells}</tr>'

@@ -9,10 +9,9 @@ from pydantic import BaseModel, Field
 
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.core.errors import FailedPrecondition, NotFound
-from faceloom.datasets.outcomes import seed_from_json, seed_to_json
+from faceloom.core.errors import FailedPrecondition
 from faceloom.generator.v1 import generator_pb2
-from faceloom.studio.datasets import Dataset, Datasets
+from faceloom.studio.datasets import Datasets, ShownDataset
 
 # A face's id says everything that its bytes follow from.
 _FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -61,29 +60,24 @@ class Gallery:
         """A page of a dataset's accepted faces: lines of metadata.jsonl."""
         page = _Page.model_validate(dict(request.query))
         dataset = await asyncio.to_thread(self._datasets.get, page.dataset)
-        rows = list((await asyncio.to_thread(lambda: dataset.accepted)).values())
-        shown = [
-            {**row, "seed": seed_to_json(seed_from_json(row["seed"]))}
-            for row in rows[page.offset : page.offset + page.limit]
-        ]
-        return web.json_response({"total": len(rows), "faces": shown})
+        faces = list((await asyncio.to_thread(lambda: dataset.accepted)).values())
+        shown = [face.to_json() for face in faces[page.offset : page.offset + page.limit]]
+        return web.json_response({"total": len(faces), "faces": shown})
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """A PNG: the face, sketch or layout of an accepted face; the face of a rejected one."""
         asked = _Picture.model_validate(dict(request.query))
         dataset = await asyncio.to_thread(self._datasets.get, asked.dataset)
         if asked.kind == "face" and asked.id in await asyncio.to_thread(lambda: dataset.rejected):
-            made = await self._make_again(dataset, asked.id)
-            return web.Response(body=made, content_type="image/png", headers=_FOR_EVER)
-        path = await asyncio.to_thread(dataset.picture, asked.id, asked.kind)
-        if not path.is_file():
-            raise NotFound(f"{path} is gone; faceloom verify {dataset.folder} says what else is")
-        return web.FileResponse(path, headers=_FOR_EVER)
+            picture = await self._make_again(dataset, asked.id)
+        else:
+            picture = await asyncio.to_thread(dataset.picture, asked.id, asked.kind)
+        return web.Response(body=picture, content_type="image/png", headers=_FOR_EVER)
 
-    async def _make_again(self, dataset: Dataset, identity: str) -> bytes:
+    async def _make_again(self, dataset: ShownDataset, identity: str) -> bytes:
         wanted = dataset.recipe.models["generator"]
         request = generator_pb2.GenerateRequest(
-            seeds=[seed_from_json(dataset.rejected[identity]["seed"])],
+            seeds=[dataset.rejected[identity].seed],
             truncation_psi=dataset.recipe.spec.truncation_psi,
             output_format=image_pb2.IMAGE_FORMAT_PNG,
             model_version=wanted.reference,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from faceloom.core.errors import FaceloomError, ServiceError, UsageError
 from faceloom.core.request_id import REQUEST_ID, current_request_id, take_request_id
 from faceloom.core.tracing import answering_http, end_http
+from faceloom.datasets import DamagedDataset
 from faceloom.studio.metrics import StudioMetrics
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if status >= 500:
             log.warning("failed", extra={"path": request.path, "cause": error.message})
         return _refusal(status, error.message, error.retry_after)
+    except DamagedDataset as error:
+        return _refusal(409, str(error))
     except FaceloomError as error:
         return _refusal(500, str(error))
     except Exception:

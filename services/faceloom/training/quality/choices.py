@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from faceloom.builds.storage.folder import BuildFolder
+from faceloom import datasets
 from faceloom.core.errors import UsageError
 from faceloom.core.wording import unreadable
-from faceloom.datasets.layout import METADATA, REJECTED
 from faceloom.datasets.recipe import Recipe
 from faceloom.store.model import open_model
 from faceloom.training.quality.render import make_faces
@@ -58,24 +56,19 @@ def read_choices(labels: Path, dataset: Path, generator: Path) -> Choices:
         UsageError: A line is not a label, names a face that is not in the dataset, or there are too few.
     """
     wanted = _read_labels(labels)
-    recipe = BuildFolder(dataset).read_finished_recipe()
-    if recipe is None:
-        raise UsageError(f"{dataset} is not a finished dataset; build it first")
-    accepted, rejected = (_rows_by_id(dataset / name) for name in (METADATA, REJECTED))
+    opened = datasets.open(dataset)
+    accepted = {face.id: face for face in opened.faces() if face.id in wanted}
+    rejected = {record.id: record for record in opened.rejected() if record.id in wanted}
     for identity in wanted:
         if identity not in accepted and identity not in rejected:
             raise UsageError(f"{labels}: {dataset} has no face with the id {identity!r}")
     part = np.array([part_of(identity) for identity in wanted])
     keep = np.array([label == "keep" for label in wanted.values()])
     _check_counts(labels, keep, part)
-    pictures = {
-        identity: _read_picture(dataset / str(accepted[identity]["file_name"]))
-        for identity in wanted
-        if identity in accepted
-    }
+    pictures = {identity: opened.pixels(face) for identity, face in accepted.items()}
     missing = [identity for identity in wanted if identity not in pictures]
-    seeds = [int(str(rejected[identity]["seed"])) for identity in missing]
-    pictures |= zip(missing, _make_again(recipe, generator, seeds), strict=True)
+    seeds = [rejected[identity].seed for identity in missing]
+    pictures |= zip(missing, _make_again(opened.recipe, generator, seeds), strict=True)
     faces = np.stack([pictures[identity] for identity in wanted])
     return Choices(torch.from_numpy(faces).permute(0, 3, 1, 2).contiguous(), keep, part)
 
@@ -113,16 +106,6 @@ def _check_counts(labels: Path, keep: NDArray[np.bool_], part: NDArray[np.str_])
                 f"{labels}: its {name} part has {kept} keep and {rest} reject;"
                 f" label more until every part has {_LEAST} of both"
             )
-
-
-def _rows_by_id(path: Path) -> dict[str, dict[str, object]]:
-    rows = (json.loads(line) for line in path.read_text().splitlines())
-    return {row["id"]: row for row in rows}
-
-
-def _read_picture(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def _make_again(

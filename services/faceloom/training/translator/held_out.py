@@ -1,19 +1,14 @@
 """The faces that a translator is examined on, and the training faces that are nearest to them."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from faceloom import datasets
 from faceloom.core.errors import UsageError
 from faceloom.core.images import Pixels
-from faceloom.datasets.layout import METADATA
+from faceloom.datasets.records import FaceRecord
 from faceloom.training.translator.baselines import SIDE, neighbours
-from faceloom.training.translator.pairs import TRAIN, Pairs, read_dataset
+from faceloom.training.translator.pairs import KINDS, TRAIN, Pairs, read_dataset
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH
 
 # A covariance needs two faces.
@@ -60,11 +55,11 @@ def read_held_out(
     train, wanted = dataset.splits[TRAIN], _first(dataset.splits[split], limit)
     if len(wanted) < FEWEST:
         raise UsageError(f"{folder} has fewer than {FEWEST} {split} faces; build a larger dataset")
-    lines = (folder / METADATA).read_text().splitlines()
-    rows = {row["id"]: row for row in map(json.loads, lines)}
+    opened = datasets.open(folder)
+    records = {record.id: record for record in opened.faces() if record.split == split}
     nearest = train.faces[neighbours(task, wanted, train)].permute(0, 2, 3, 1).numpy()
     found = [
-        _read(folder, rows[identity], neighbour)
+        _read(opened, records[identity], neighbour)
         for identity, neighbour in zip(wanted.ids, nearest, strict=True)
     ]
     side = found[0].face.shape[0]
@@ -77,12 +72,8 @@ def _first(pairs: Pairs, limit: int | None) -> Pairs:
     return Pairs(pairs.ids[:limit], pairs.conditions[:limit], pairs.faces[:limit], pairs.w[:limit])
 
 
-def _read(folder: Path, row: Mapping[str, Any], neighbour: Pixels) -> HeldOut:
-    names = (row["file_name"], row["sketch_file_name"], row["layout_file_name"])
-    face, sketch, layout = (_pixels(folder / name) for name in names)
+def _read(dataset: datasets.Dataset, record: FaceRecord, neighbour: Pixels) -> HeldOut:
+    face, sketch, layout = (
+        dataset.pixels(record, KINDS[of]) for of in (FACE, SKETCH, SEGMENTATION)
+    )
     return HeldOut(face, sketch, layout, neighbour)
-
-
-def _pixels(path: Path) -> Pixels:
-    with Image.open(path) as picture:
-        return np.asarray(picture)

@@ -3,26 +3,20 @@
 Everything is held as bytes at the size that training wants, so that no step ever waits for a file.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import torch
-from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from faceloom.builds.verification import dataset_faults
+from faceloom import datasets
 from faceloom.core.errors import UsageError
-from faceloom.datasets.layout import METADATA, RECIPE
-from faceloom.datasets.manifest import LATENTS
-from faceloom.datasets.recipe import Recipe
-from faceloom.datasets.summary import read_summary
+from faceloom.datasets.records import FaceRecord
+from faceloom.datasets.verification import dataset_faults
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.stylegan2.network import Generator
 from faceloom.translator.conditions import Pixels, face_tensor, layout_tensor, sketch_tensor
@@ -33,11 +27,8 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 # Told (what, done, in all).
 Progress = Callable[[str, int, int], None]
 
-_COLUMNS: Final = {
-    SKETCH: "sketch_file_name",
-    SEGMENTATION: "layout_file_name",
-    FACE: "file_name",
-}
+# What the encoder sees, as the dataset calls it.
+KINDS: Final = {SKETCH: "sketches", SEGMENTATION: "layouts", FACE: "images"}
 # Mean difference of 0 to 255 up to which a face counts as decoded from its own w.
 _SAME_FACE: Final = 4.0
 
@@ -102,41 +93,42 @@ def read_dataset(
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give what `faceloom build` wrote")
-    faults = dataset_faults(folder)
-    summary = None if faults else read_summary(folder)
-    if summary is None:
+    if faults := dataset_faults(folder):
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise UsageError(f"{folder} fails verification: {faults[0]}{more}; see `faceloom verify`")
-    recipe = Recipe.from_json(json.loads((folder / RECIPE).read_bytes()))
+    dataset = datasets.open(folder)
+    recipe = dataset.recipe
     if recipe.class_names != CLASS_NAMES:
         raise UsageError(f"{folder} has layouts of other classes than CelebAMask-HQ's")
-    rows = [json.loads(line) for line in (folder / METADATA).read_text().splitlines()]
-    w = dict(zip((row["id"] for row in rows), load_file(folder / LATENTS)["w"], strict=True))
+    records = list(dataset.faces())
+    # A copy: the file is mapped for reading only.
+    rows = torch.tensor(dataset.latents().w)
+    w = dict(zip((record.id for record in records), rows, strict=True))
     found = {}
     for split in splits:
-        chosen = [row for row in rows if row["split"] == split]
+        chosen = [record for record in records if record.split == split]
         if not chosen:
             raise UsageError(f"{folder} has no {split} faces; build a larger dataset")
         told = _told(chosen, partial(tell, f"reading {split}"))
-        found[split] = read_pairs(folder, told, w, task, side, image_side)
+        found[split] = read_pairs(dataset, told, w, task, side, image_side)
     generator = recipe.models["generator"].digest
-    return Dataset(summary.dataset_digest, recipe.spec.seed, generator, found)
+    return Dataset(dataset.summary.dataset_digest, recipe.spec.seed, generator, found)
 
 
 def read_pairs(
-    folder: Path,
-    rows: Iterable[Mapping[str, Any]],
+    dataset: datasets.Dataset,
+    records: Iterable[FaceRecord],
     w: Mapping[str, Tensor],
     task: str,
     side: int,
     image_side: int,
 ) -> Pairs:
-    """The pictures that rows of metadata.jsonl name, with the w of the same ids."""
+    """The pictures of those faces, with the w of the same ids."""
     ids, conditions, faces = [], [], []
-    for row in rows:
-        ids.append(row["id"])
-        conditions.append(_condition(_pixels(folder / row[_COLUMNS[task]]), task, side))
-        faces.append(_bytes(face_tensor(_pixels(folder / row["file_name"]), image_side)))
+    for record in records:
+        ids.append(record.id)
+        conditions.append(_condition(dataset.pixels(record, KINDS[task]), task, side))
+        faces.append(_bytes(face_tensor(dataset.pixels(record), image_side)))
     known = torch.stack([w[identity] for identity in ids])
     return Pairs(tuple(ids), torch.stack(conditions), torch.stack(faces), known)
 
@@ -174,11 +166,6 @@ def check_latents(pairs: Pairs, decoder: Generator) -> None:
         )
 
 
-def _pixels(path: Path) -> Pixels:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
-
-
 def _condition(pixels: Pixels, task: str, side: int) -> Tensor:
     if task == SKETCH:
         return (sketch_tensor(pixels, side) * 255).round().byte()
@@ -191,9 +178,7 @@ def _bytes(image: Tensor) -> Tensor:
     return ((image + 1) * 127.5).round().byte()
 
 
-def _told(
-    rows: Sequence[Mapping[str, Any]], tell: Callable[[int, int], None]
-) -> Iterator[Mapping[str, Any]]:
-    for done, row in enumerate(rows, 1):
-        yield row
-        tell(done, len(rows))
+def _told(records: Sequence[FaceRecord], tell: Callable[[int, int], None]) -> Iterator[FaceRecord]:
+    for done, record in enumerate(records, 1):
+        yield record
+        tell(done, len(records))
