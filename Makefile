@@ -13,7 +13,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell for tool in docker podman buildah; do command -v $$tool && break; done) build
 BUILD_ARGS ?=
 
-.PHONY: help setup lock protos fmt lint type test test-fast test-cluster demo bench images manifests train-tiny clean
+.PHONY: help setup lock protos fmt lint type test test-fast test-cluster demo bench mutate images manifests train-tiny clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ demo: $(STAMP) ## Build a dataset of 256 candidates through TorchServe and write
 
 bench: $(STAMP) ## Measure speed and memory into out/bench/*.json
 	$(VENV_PYTHON) -m tests.bench
+
+mutate: $(STAMP) ## Change the code in 100 places, one at a time, and count what tests notice: out/mutate.json
+	$(VENV_PYTHON) -m tests.mutation
 
 images: $(IMAGES:%=image-%) ## Build the container images; BUILDER="podman build" and BUILD_ARGS="--build-arg ..." if need be
 

@@ -1,6 +1,8 @@
 """What a queue tells who is refused, to the second, and whom it holds guilty of a worker's death."""
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -8,6 +10,7 @@ from tests.admissions import Admit, queued, submit
 from tests.fakes import FakeEngine, until
 
 from faceloom.core.errors import Overloaded, Unavailable
+from faceloom.runtime import admission as runtime_admission
 from faceloom.runtime.admission import WORKER_DIED
 
 
@@ -48,6 +51,34 @@ async def test_who_is_refused_is_told_how_long_the_queue_takes(
         await submit(admission, b"one too many")
 
     assert refusal.value.retry_after == pytest.approx(seconds)
+    engine.open_gates()
+    await asyncio.gather(*answers)
+
+
+async def test_a_slow_batch_makes_the_estimate_longer_by_a_fifth_of_what_it_took_more(
+    admit: Admit, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now, time_ns=time.time_ns)
+    monkeypatch.setattr(runtime_admission, "time", clock)
+    engine = FakeEngine(gated=True)
+    admission = admit(engine, latency_budget_ms=2000, max_queue=1, max_batch=1)
+    slow = submit(admission, b"slow")
+    await until(lambda: engine.batches)
+    now += 12
+    engine.open_gates()
+    await slow
+    engine._gate.clear()
+    answers = [submit(admission, b"busy")]
+    await until(lambda: len(engine.batches) == 2)
+    answers.append(submit(admission, b"waits"))
+    await queued(registry, 1)
+
+    with pytest.raises(Overloaded) as refusal:
+        await submit(admission, b"one too many")
+
+    # 2 s were expected and 12 s were taken.
+    assert refusal.value.retry_after == pytest.approx(2 + (12 - 2) / 5)
     engine.open_gates()
     await asyncio.gather(*answers)
 
