@@ -31,6 +31,7 @@ class FakeServices:
         shuffle: Answers come in the order that this gives.
         fault: Called before every answer with the service and the seeds in the request; may raise.
         version: The version of every model.
+        processor: What all of them run on.
         gate: Awaited before every answer with the service and how often it was called.
     """
 
@@ -38,6 +39,7 @@ class FakeServices:
     shuffle: random.Random | None = None
     fault: Callable[[str, set[int]], None] | None = None
     version: str = "1"
+    processor: str = "AVX2"
     gate: Callable[[str, int], Awaitable[None]] | None = None
     calls: Counter[str] = field(default_factory=Counter)
     in_flight: Counter[str] = field(default_factory=Counter)
@@ -142,7 +144,7 @@ class FakeServices:
             digest=hashlib.sha256(service.encode()).hexdigest(),
             license="MIT",
             device="cpu",
-            processor="AVX2",
+            processor=self.processor,
         )
 
 

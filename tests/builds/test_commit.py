@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from tests.builds.fake_services import FakeServices
 
+from faceloom.builds.plan import Plan, PlannedRound
 from faceloom.builds.run import Options, Result
-from faceloom.builds.shards.commit import ShardStore
+from faceloom.builds.shards.commit import ShardStore, faults_of
 from faceloom.builds.storage.folder import BuildFolder
-from faceloom.datasets.manifest import MANIFEST, Manifest, shard_faults
+from faceloom.datasets.manifest import MANIFEST, Manifest
 from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.spec import BuildSpec
 
@@ -26,10 +27,10 @@ async def shard(build: Build) -> Path:
     return result.output / ".build" / "shards" / "00000.0"
 
 
-def recipe_of(shard: Path) -> Recipe:
+def plan_of(shard: Path) -> Plan:
     plan = BuildFolder(shard.parents[2]).read_plan()
     assert plan is not None
-    return plan.recipe
+    return plan
 
 
 def files_in(shard: Path) -> list[Path]:
@@ -37,40 +38,46 @@ def files_in(shard: Path) -> list[Path]:
 
 
 async def test_one_changed_byte_in_any_file_is_noticed(shard: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(shard)
-    assert not shard_faults(shard, recipe, 0, range(1))
+    plan = plan_of(shard)
+    assert not faults_of(shard, plan, 0)
     assert len(files_in(shard)) > 10
     for file in files_in(shard):
         good = file.read_bytes()
         for place in (0, len(good) // 2, len(good) - 1):
             file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
-            faults = shard_faults(shard, recipe, 0, range(1))
+            faults = faults_of(shard, plan, 0)
             # The manifest ends in a line feed, which nothing depends on.
             tail = file.name == MANIFEST and place == len(good) - 1
             assert faults or tail, f"{file} at {place}"
         file.write_bytes(good)
-    assert not shard_faults(shard, recipe, 0, range(1))
+    assert not faults_of(shard, plan, 0)
 
 
 async def test_missing_short_and_extra_files_are_noticed(shard: Path) -> None:
-    recipe = recipe_of(shard)
+    plan = plan_of(shard)
     for file in files_in(shard):
         good = file.read_bytes()
         file.unlink()
-        assert shard_faults(shard, recipe, 0, range(1)), file
+        assert faults_of(shard, plan, 0), file
         file.write_bytes(good[:-10])
-        assert shard_faults(shard, recipe, 0, range(1)), file
+        assert faults_of(shard, plan, 0), file
         file.write_bytes(good)
     (shard / "images" / "extra.png").write_bytes(b"")
-    assert shard_faults(shard, recipe, 0, range(1)) == ["images/extra.png is extra"]
+    assert faults_of(shard, plan, 0) == ["images/extra.png is extra"]
 
 
 async def test_a_manifest_of_something_else_does_not_count(shard: Path) -> None:
-    recipe = recipe_of(shard)
-    other = Recipe.from_json(recipe.to_json() | {"quality_threshold": 0.6})
-    assert shard_faults(shard, other, 0, range(1)) == ["manifest.json: it is of another recipe"]
-    assert shard_faults(shard, recipe, 1, range(1)) == ["manifest.json: it is of other blocks"]
-    assert shard_faults(shard, recipe, 0, range(2)) == ["manifest.json: it is of other blocks"]
+    plan = plan_of(shard)
+    for filter_, size, index, fault in (
+        ({"threshold": 0.6}, 12, 0, "it is of another recipe"),
+        ({"threshold": 0.5}, 128, 1, "it is of other blocks"),
+        ({"threshold": 0.5}, 128, 0, "it is of other blocks"),
+    ):
+        size_ = {"candidates": size, "accepted": None}
+        data = plan.recipe.to_json() | {"filter": filter_, "size": size_}
+        shards = 1 if index == 0 else 2
+        other = Plan((PlannedRound(Recipe.from_json(data), shards),))
+        assert faults_of(shard, other, index) == [f"manifest.json: {fault}"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ async def test_a_manifest_without_one_candidate_does_not_count(shard: Path) -> N
     manifest = Manifest.from_bytes((shard / MANIFEST).read_bytes())
     gone = manifest.rejected.pop()
     (shard / MANIFEST).write_bytes(manifest.to_bytes())
-    faults = shard_faults(shard, recipe_of(shard), 0, range(1))
+    faults = faults_of(shard, plan_of(shard), 0)
     assert faults == [f"candidate {gone.ordinal} is missing"]
 
 
@@ -105,29 +112,30 @@ async def test_broken_shards_are_made_again_and_others_are_not(build: Build) -> 
 
 
 async def test_the_newest_generation_that_counts_is_taken(shard: Path) -> None:
-    store = ShardStore(shard.parent, recipe_of(shard))
+    store = ShardStore(shard.parent, plan_of(shard))
     shutil.copytree(shard, shard.with_name("00000.1"))
     shutil.copytree(shard, shard.with_name("00000.2"))
     (shard.with_name("00000.2") / MANIFEST).unlink()
-    found = store.find_only(0, range(1))
+    found = store.find_only(0)
     assert found is not None and found.folder.name == "00000.1"
     assert [path.name for path in shard.parent.iterdir()] == ["00000.1"]
 
 
 async def test_a_second_commit_of_the_same_shard_loses(shard: Path) -> None:
-    store = ShardStore(shard.parent, recipe_of(shard))
+    store = ShardStore(shard.parent, plan_of(shard))
     before = (shard / MANIFEST).read_bytes()
     late = store.draft(0)
     late.generation = 0  # as it was when neither had committed
-    late = store.commit(late, range(1), [])
+    late = store.commit(late, [])
     assert late.manifest.to_bytes() == before == (shard / MANIFEST).read_bytes()
     assert [path.name for path in shard.parent.iterdir()] == ["00000.0"]
 
 
 async def test_a_manifest_reads_as_json_with_what_the_design_promises(shard: Path) -> None:
     data = json.loads((shard / MANIFEST).read_bytes())
-    assert {"recipe_digest", "index", "blocks", "accepted", "rejected", "failed", "files"} < set(
-        data
-    )
+    told = {"schema", "made_by", "index", "blocks", "accepted", "rejected", "failed", "files"}
+    assert told | {"encoders", "platforms"} < set(data)
     assert set(data["accepted"][0]) == {"id", "ordinal", "seed", "score", "files"}
-    assert all(set(file) == {"sha256", "bytes"} for file in data["files"].values())
+    for path, file in data["files"].items():
+        pixels = {"pixels_sha256"} if path.endswith(".png") else set()
+        assert set(file) == {"sha256", "bytes"} | pixels

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tests.builds.fake_services import FakeServices, score_of
 
-from faceloom.builds.finalize import split_of
 from faceloom.builds.run import Options, Result, run_build
 from faceloom.builds.verification import verify
 from faceloom.core.errors import FailedPrecondition, UsageError
-from faceloom.datasets.plan import block_count
+from faceloom.datasets.candidates import block_count
+from faceloom.datasets.identity import split_of
 from faceloom.datasets.spec import BuildSpec
 
 
@@ -54,10 +54,13 @@ async def test_what_is_in_a_dataset(tmp_path: Path, build: Callable[..., Result]
     assert [row["ordinal"] for row in accepted] == sorted(row["ordinal"] for row in accepted)
     assert sorted(row["ordinal"] for row in accepted + rejected) == list(range(130))
     latents = load_file(output / "latents.safetensors")
+    source = json.loads((output / "recipe.json").read_text())["faces"]
+    canonical = json.dumps(source, sort_keys=True, separators=(",", ":")).encode()
+    faces = hashlib.sha256(canonical).hexdigest()
     for index, row in enumerate(accepted):
         seed = (5 << 32) + row["ordinal"]
         assert row["seed"] == seed
-        identity = f"{result.summary.recipe_digest}{seed}"
+        identity = f"{faces}{seed}"
         assert row["id"] == hashlib.sha256(identity.encode()).hexdigest()[:16]
         assert row["split"] == split_of(row["id"])
         z = np.random.default_rng(seed)
@@ -70,6 +73,8 @@ async def test_what_is_in_a_dataset(tmp_path: Path, build: Callable[..., Result]
             assert hashlib.sha256(data).hexdigest() == row[f"{kind}sha256"]
         with Image.open(output / row["file_name"]) as picture:
             assert picture.mode == "RGB" and picture.text["Seed"] == str(seed)
+            assert picture.text["Face"] == row["id"]
+            assert hashlib.sha256(picture.tobytes()).hexdigest() == row["pixels_sha256"]
             assert row["quality"] == score_of(picture.tobytes()) >= 0.5
     listing = (output / "SHA256SUMS").read_bytes()
     assert hashlib.sha256(listing).hexdigest() == result.summary.dataset_digest
@@ -107,7 +112,7 @@ async def test_nothing_accepted_at_all_is_an_empty_dataset(build: Callable[..., 
 async def test_a_quota_that_cannot_be_filled_ends(
     build: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceloom.datasets.plan.CANDIDATES_PER_ACCEPTED", 20)
+    monkeypatch.setattr("faceloom.datasets.candidates.CANDIDATES_PER_ACCEPTED", 20)
     with pytest.raises(FailedPrecondition, match="0 of 120 candidates"):
         await build(BuildSpec(accepted=1), services=FakeServices(threshold=2.0))
 
@@ -125,13 +130,15 @@ async def test_another_recipe_in_the_folder_is_refused_by_name(
     build: Callable[..., Result],
 ) -> None:
     first = await build(BuildSpec(candidates=70))
-    with pytest.raises(UsageError, match=r"spec\.candidates: 70 -> 71"):
-        await build(BuildSpec(candidates=71))
+    with pytest.raises(UsageError, match="does not become smaller"):
+        await build(BuildSpec(candidates=69))
     with pytest.raises(UsageError, match=r"models\.sketch\.version: 1 -> 2"):
         await build(BuildSpec(candidates=70), services=FakeServices(version="2"))
     (first.output / ".build" / "build.json").unlink()
-    with pytest.raises(UsageError, match=r"spec\.seed: 0 -> 1"):
+    with pytest.raises(UsageError, match=r"seed: 0 -> 1"):
         await build(BuildSpec(candidates=70, seed=1))
+    with pytest.raises(UsageError, match=r"cannot grow without its \.build"):
+        await build(BuildSpec(candidates=71))
     assert not verify(first.output)
 
 

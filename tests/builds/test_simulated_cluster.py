@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from faceloom.builds.executors.diagnosis import given_up
-from faceloom.datasets.plan import block, block_count, coverage_faults, shard_blocks
+from faceloom.datasets.candidates import block, block_count, coverage_faults, rounds
 from faceloom.datasets.spec import BuildSpec
 
 WORKERS = 200
 SHARDS = 3000
 SPEC = BuildSpec(candidates=300_000, seed=5)
+ROUNDS = rounds(SPEC)
 
 
 @dataclass
@@ -80,8 +81,8 @@ def worker(store: Store, index: int, name: int) -> Iterator[str]:
     generation = max(store.generations(index), default=-1) + 1
     store.begin(name)
     yield "begun"
-    blocks = shard_blocks(SPEC, SHARDS, index)
-    made = [ordinal for number in blocks for ordinal in block(SPEC, number).ordinals]
+    blocks = ROUNDS[0].shard_blocks(SHARDS, index)
+    made = [ordinal for number in blocks for ordinal in block(ROUNDS, number).ordinals]
     store.write(name, "outcomes", made[: len(made) // 2])
     yield "half written"
     store.write(name, "outcomes", made)
@@ -203,7 +204,7 @@ def test_no_candidate_is_lost_or_doubled(seed: int, deaths: float) -> None:
     cluster = Cluster(random.Random(seed), deaths)
     assert cluster.run() == ""
     made = dataset(cluster.store)
-    assert coverage_faults(SPEC, range(block_count(SPEC)), [], made) == []
+    assert coverage_faults(ROUNDS, range(block_count(SPEC)), [], made) == []
     assert len(made) == SPEC.target
     if deaths:
         assert set(cluster.died) >= {"started", "begun", "half written", "written", "synced"}
@@ -214,7 +215,8 @@ def test_no_candidate_is_lost_or_doubled(seed: int, deaths: float) -> None:
 def test_a_shard_that_always_fails_stops_the_job_after_its_tries() -> None:
     cluster = Cluster(random.Random(5), deaths=0.05, poisoned=frozenset({1234}))
     assert "shard 1234 failed 4 times" in cluster.run(attempts=4)
-    assert coverage_faults(SPEC, shard_blocks(SPEC, SHARDS, 1234), [], dataset(cluster.store))
+    blocks = ROUNDS[0].shard_blocks(SHARDS, 1234)
+    assert coverage_faults(ROUNDS, blocks, [], dataset(cluster.store))
     assert 1 < len(cluster.store.shards) < SHARDS
 
 

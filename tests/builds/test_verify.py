@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.builds.fake_services import FakeServices
 
-from faceloom.builds.finalize import sums_text
 from faceloom.builds.run import Result
 from faceloom.builds.verification import verify
-from faceloom.core.errors import InvalidArgument
+from faceloom.core.errors import InvalidArgument, UsageError
 from faceloom.datasets.spec import MAX_SEED, BuildSpec
+from faceloom.datasets.verification import sums_text
 
 Build = Callable[..., Awaitable[Result]]
 
@@ -99,14 +99,15 @@ async def test_a_row_that_does_not_follow_from_the_recipe(key: str, dataset: Pat
 
 async def test_another_recipe_than_the_rows_were_made_by(dataset: Path) -> None:
     recipe = json.loads((dataset / "recipe.json").read_text())
-    recipe["quality_threshold"] = 0.1
+    recipe["filter"]["threshold"] = 0.1
     (dataset / "recipe.json").write_text(json.dumps(recipe))
     sign_again(dataset)
     assert "dataset.json" in {fault.path for fault in verify(dataset)}
 
 
 async def test_what_is_not_a_dataset(tmp_path: Path, dataset: Path) -> None:
-    assert [fault.problem for fault in verify(tmp_path / "nothing")] == ["there is no such folder"]
+    with pytest.raises(UsageError, match="there is no folder"):
+        verify(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     assert [fault.path for fault in verify(tmp_path / "empty")] == ["dataset.json"]
     (dataset / "dataset.json").write_text("[]")

@@ -130,8 +130,11 @@ async def test_another_recipe_is_refused_for_good(tmp_path: Path) -> None:
     spec = BuildSpec(candidates=300)
     output = tmp_path / "out"
     await work(Assignment(output, 0, spec, SHARDS), FakeServices().client())
-    for other, services in ((None, FakeServices(version="2")), (BuildSpec(candidates=5), None)):
-        with pytest.raises(UsageError, match="another recipe") as caught:
+    for other, services, why in (
+        (None, FakeServices(version="2"), "another recipe"),
+        (BuildSpec(candidates=5), None, "does not become smaller"),
+    ):
+        with pytest.raises(UsageError, match=why) as caught:
             await work(Assignment(output, 1, other), (services or FakeServices()).client())
         assert exit_code(caught.value) == 65
 

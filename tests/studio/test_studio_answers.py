@@ -70,10 +70,12 @@ async def test_a_request_has_one_id(studio: Studio) -> None:
 
 
 async def test_a_fault_is_logged_and_not_shown(
-    studio: Studio, caplog: pytest.LogCaptureFixture
+    studio: Studio, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (studio.faces / "metadata.jsonl").unlink()
-    (studio.faces / "metadata.jsonl").write_text("no JSON\n")
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("faceloom.studio.datasets.Datasets.get", fault)
     headers = {"X-Request-ID": "find-me"}
     with caplog.at_level(logging.ERROR):
         async with studio.http.get("/api/faces?dataset=faces", headers=headers) as found:

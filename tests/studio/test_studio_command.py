@@ -14,7 +14,7 @@ from tests.commands import faceloom
 from tests.contract.fronts import free_port
 from tests.studio.process import running_studio
 
-from faceloom.datasets.summary import read_summary
+from faceloom import datasets
 from faceloom.store.profile import model_store
 from faceloom.studio.labels import Label, LabelStore
 
@@ -87,14 +87,13 @@ def test_labels_in_no_database(tmp_path: Path) -> None:
 @pytest.fixture
 def labelled(built: Path, tmp_path: Path) -> str:
     """Labels of that dataset: Ann kept two faces, on one of which Bob disagrees."""
-    summary = read_summary(built)
-    assert summary is not None
+    source = datasets.open(built).recipe.source.digest
     rows = [json.loads(line) for line in (built / "metadata.jsonl").read_text().splitlines()]
     url = f"sqlite:///{tmp_path / 'labels.db'}"
     with LabelStore(url) as labels:
         for row in rows[:2]:
-            labels.put(summary.recipe_digest, row["id"], "Ann", Label.KEEP)
-        labels.put(summary.recipe_digest, rows[0]["id"], "Bob", Label.REJECT)
+            labels.put(source, row["id"], "Ann", Label.KEEP)
+        labels.put(source, rows[0]["id"], "Bob", Label.REJECT)
     return url
 
 

@@ -88,6 +88,8 @@ def test_nobody_agrees_with_nobody(url: str) -> None:
         labels.put(RECIPE, "one", "Ann", KEEP)
 
         assert labels.verdicts(RECIPE).agreement is None
+        assert labels.verdicts(RECIPE, {"two"}).by_person == {}
+        assert labels.verdicts(RECIPE, {"one", "two"}).decided == {"one": KEEP}
         assert labels.verdicts(OTHER).decided == {}
 
 

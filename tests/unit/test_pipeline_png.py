@@ -1,5 +1,6 @@
 """PNG files: pixels, marks, the same bytes every time. Chunks are read by hand."""
 
+import hashlib
 import io
 import struct
 import xml.etree.ElementTree as ElementTree
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceloom.datasets.png import encode_png
+from faceloom.datasets.png import encode_png, pixels_sha256
 from faceloom.layouts.classes import PALETTE
 
-DIGEST = "cd" * 32
+FACE = "cd" * 8
 PICTURES = {
     "RGB": np.arange(48, dtype=np.uint8).reshape(4, 4, 3),
     "L": np.arange(16, dtype=np.uint8).reshape(4, 4),
@@ -35,21 +36,23 @@ def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 @pytest.mark.parametrize("mode", PICTURES)
 def test_pixels_survive_and_bytes_repeat(mode: str) -> None:
-    data = encode_png(PICTURES[mode], 2**63, DIGEST, labels=mode == "P")
-    assert data == encode_png(PICTURES[mode], 2**63, DIGEST, labels=mode == "P")
+    data = encode_png(PICTURES[mode], 2**63, FACE, labels=mode == "P")
+    assert data == encode_png(PICTURES[mode], 2**63, FACE, labels=mode == "P")
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.mode == mode
         assert np.array_equal(np.asarray(picture), PICTURES[mode])
+        values = np.asarray(picture).tobytes()
+    assert pixels_sha256(PICTURES[mode]) == hashlib.sha256(values).hexdigest()
 
 
 @pytest.mark.parametrize("mode", PICTURES)
 def test_every_mark_is_there(mode: str) -> None:
-    found = chunks(encode_png(PICTURES[mode], 2**63, DIGEST, labels=mode == "P"))
+    found = chunks(encode_png(PICTURES[mode], 2**63, FACE, labels=mode == "P"))
     texts = dict(body.split(b"\0", 1) for kind, body in found if kind == b"tEXt")
     assert texts[b"Software"] == b"Faceloom"
     assert texts[b"Comment"].startswith(b"AI-generated")
     assert texts[b"Seed"] == b"9223372036854775808"
-    assert texts[b"Recipe"] == DIGEST.encode()
+    assert texts[b"Face"] == FACE.encode()
     (international,) = [body for kind, body in found if kind == b"iTXt"]
     keyword, rest = international.split(b"\0", 1)
     assert keyword == b"XML:com.adobe.xmp"
@@ -63,7 +66,7 @@ def test_every_mark_is_there(mode: str) -> None:
 
 
 def test_layouts_have_eight_bits_and_the_whole_palette_even_with_few_classes() -> None:
-    found = dict(chunks(encode_png(np.zeros((4, 4), np.uint8), 1, DIGEST, labels=True)))
+    found = dict(chunks(encode_png(np.zeros((4, 4), np.uint8), 1, FACE, labels=True)))
     bits, colour = found[b"IHDR"][8], found[b"IHDR"][9]
     assert (bits, colour) == (8, 3)
     assert found[b"PLTE"][: 3 * len(PALETTE)] == bytes(sum(PALETTE, ()))

@@ -1,12 +1,14 @@
 """Words for people: no plural of one thing, no Python in what is wrong with a file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.commands import faceloom
 
 from faceloom.core.wording import counted
+from faceloom.datasets.identity import FaceSource
 from faceloom.datasets.manifest import Manifest
 from faceloom.datasets.recipe import Model, Recipe, differences
 from faceloom.datasets.spec import BuildSpec
@@ -57,14 +59,14 @@ def test_what_is_no_model_is_one_line(text: str | None, why: str, tmp_path: Path
 
 
 def test_recipes_differ_in_words() -> None:
-    model = Model("tiny", "1", "0" * 64, "MIT", "cpu", "AVX2")
-    old = Recipe(BuildSpec(candidates=64), {"sketch": model}, 0.5, ("skin", "nose"), "zlib")
-    new = Recipe(BuildSpec(accepted=3), {"sketch": model}, 0.5, ("skin",), "zlib")
+    model, source = Model("tiny", "1", "0" * 64, "MIT"), FaceSource("0" * 64, 0.7)
+    spec = BuildSpec(candidates=64)
+    old = Recipe(spec, source, {"sketch": model}, 0.5, ("skin", "nose"))
+    new = Recipe(spec, replace(source, truncation_cutoff=8), {"sketch": model}, 0.5, ("skin",))
 
     assert differences(old, new) == [
         "class_names: skin, nose -> skin",
-        "spec.accepted: nothing -> 3",
-        "spec.candidates: 64 -> nothing",
+        "faces.truncation_cutoff: nothing -> 8",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from faceloom.datasets.plan import BLOCK, block_count, shard_count
+from faceloom.datasets.candidates import BLOCK, block_count, shard_count
 from faceloom.datasets.spec import BuildSpec
 
 # A worker's directory listings, and what a commit does besides writing pictures: make a folder, write latents
@@ -107,7 +107,7 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
     share = rates.accepted_share.value
     candidates = spec.candidates or round(spec.target / share)
     accepted = spec.accepted or round(candidates * share)
-    count = shard_count(spec, shards)
+    count = shard_count(block_count(spec), shards)
     seconds = candidates / (rates.candidates_per_second.value * fleet.nodes)
     node_hours = seconds / _HOUR * fleet.nodes
     polls = round(seconds / fleet.poll_seconds)

@@ -7,7 +7,7 @@ from faceloom.builds.retrying import PatientService, Refused
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import FailedPrecondition, ServiceError
-from faceloom.datasets.png import ENCODER
+from faceloom.datasets.identity import FaceSource
 from faceloom.datasets.recipe import Model, Recipe
 from faceloom.datasets.spec import BuildSpec
 from faceloom.generator.v1 import generator_pb2
@@ -88,6 +88,7 @@ async def _probe(
         )
     recipe = Recipe(
         spec=spec,
+        source=FaceSource(generated.model.digest, spec.truncation_psi),
         models={
             "generator": Model.of(generated.model),
             "quality": Model.of(classified.model),
@@ -96,7 +97,6 @@ async def _probe(
         },
         threshold=classified.threshold,
         class_names=tuple(labelled.class_names),
-        encoder=ENCODER,
     )
     largest = max(generated.ByteSize(), drawn.ByteSize(), labelled.ByteSize())
     return Probe(recipe, max(1, int(MAX_MESSAGE_BYTES * _FILL) // largest))

@@ -12,7 +12,6 @@ from faceloom.builds.storage.folder import BuildFolder
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.datasets.outcomes import Outcome
 from faceloom.datasets.place import ObjectUrl
-from faceloom.datasets.plan import shard_blocks
 from faceloom.datasets.summary import Summary
 
 
@@ -36,20 +35,21 @@ def fetch(
         raise UsageError(f"{source} holds no finished dataset; faceloom build finishes it")
     folder.check()
     with one_cause(target), folder.lock(), bucket.lock(shared=True):
-        if folder.take_up(plan.recipe, plan.shards) != plan:
+        for number, planned in enumerate(plan.recorded):
+            folder.record(number, planned)
+        if folder.read_plan() != plan:
             raise UsageError(f"{target} holds a build in other shards; choose another folder")
-        here, there = folder.shards(plan.recipe), bucket.shards(plan.recipe)
+        here, there = folder.shards(plan), bucket.shards(plan)
         here.clean()
         newest = bucket.committed()
         shards = []
         for index in range(plan.shards):
-            blocks = shard_blocks(plan.recipe.spec, plan.shards, index)
-            shard = here.find_only(index, blocks)
+            shard = here.find_only(index)
             if shard is None or not _is_as_there(shard, bucket, newest):
-                shard = _brought(index, blocks, there, here)
+                shard = _brought(index, there, here)
             shards.append(shard)
             tell(len(shards), plan.shards)
-        made = folder.finalize(plan.recipe, shards)
+        made = folder.finalize(plan, shards)
     if made.dataset_digest != summary.dataset_digest:
         raise FaceloomError(f"{source} changed meanwhile, or is damaged; faceloom verify {source}")
     return made
@@ -69,15 +69,16 @@ def _is_as_there(shard: Shard, bucket: BuildBucket, newest: Mapping[int, str]) -
         return False
 
 
-def _brought(index: int, blocks: range, there: ObjectShards, here: ShardStore) -> Shard:
-    shard = there.find_whole(index, blocks)
+def _brought(index: int, there: ObjectShards, here: ShardStore) -> Shard:
+    shard = there.find_whole(index)
     if shard is None:
         raise FaceloomError(f"shard {index} is damaged or missing; the build's command mends it")
     draft = here.draft(index)
     for path in shard.manifest.files:
         draft.take_over(path, shard)
     manifest = shard.manifest
+    draft.sign(manifest.encoders, manifest.platforms)
     outcomes: list[Outcome] = [*manifest.accepted, *manifest.rejected, *manifest.failed]
-    committed = here.commit(draft, blocks, outcomes)
+    committed = here.commit(draft, outcomes)
     shutil.rmtree(shard.folder)
     return committed

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard, latents_by_file
 from faceloom.core.atomic_files import (
     files_under,
@@ -23,23 +24,27 @@ from faceloom.core.atomic_files import (
     write_atomically,
 )
 from faceloom.datasets.card import dataset_card
+from faceloom.datasets.identity import split_of
 from faceloom.datasets.latents import merge_latents
-from faceloom.datasets.layout import DATASET, METADATA, RECIPE, REJECTED
-from faceloom.datasets.manifest import LATENTS, Manifest
+from faceloom.datasets.layout import (
+    DATASET,
+    FAILED,
+    LABELS,
+    LATENTS,
+    METADATA,
+    PROVENANCE,
+    README,
+    RECIPE,
+    REJECTED,
+    SUMS,
+)
+from faceloom.datasets.manifest import Manifest, StoredFile
 from faceloom.datasets.outcomes import KINDS, Accepted, Failed, Rejected, seed_to_json
-from faceloom.datasets.recipe import Recipe
-from faceloom.datasets.summary import Summary, document, summary_text
+from faceloom.datasets.recipe import Platform, Recipe
+from faceloom.datasets.summary import SCHEMA, Summary, document, summary_text
+from faceloom.datasets.verification import sums_text
 from faceloom.layouts.classes import PALETTE
 from faceloom.store.model import file_sha256
-
-FAILED = "failed.jsonl"
-LABELS = "labels.json"
-README = "README.md"
-SUMS = "SHA256SUMS"
-# All of a dataset but its pictures and dataset.json.
-FILES = (METADATA, REJECTED, FAILED, LABELS, RECIPE, README, LATENTS, SUMS)
-# Out of a hundred ids, how many go to which split. An id never changes its split, however the dataset grows.
-_SPLITS = (("train", 90), ("validation", 95), ("test", 100))
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Contents:
         texts: The files by name, without SHA256SUMS and dataset.json.
         sums: sha256 of those and of the pictures, by path.
         counts: Accepted, rejected, failed.
+        pixels_digest: As in `Summary`.
     """
 
     recipe: Recipe
@@ -59,15 +65,19 @@ class Contents:
     texts: Mapping[str, bytes]
     sums: Mapping[str, str]
     counts: tuple[int, int, int]
+    pixels_digest: str | None
 
     def closed(self, latents_sha256: str) -> tuple[bytes, Summary]:
         """SHA256SUMS and what dataset.json says, once the latents are there."""
         listing = sums_text({**self.sums, LATENTS: latents_sha256})
         digest = hashlib.sha256(listing).hexdigest()
-        return listing, Summary(sum(self.counts), *self.counts, self.recipe.digest, digest)
+        summary = Summary(
+            sum(self.counts), *self.counts, self.recipe.digest, digest, self.pixels_digest, SCHEMA
+        )
+        return listing, summary
 
 
-def finalize(output: Path, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+def finalize(output: Path, plan: Plan, shards: Sequence[Shard]) -> Summary:
     """Makes the dataset out of all its shards, and declares it complete."""
     reopen(output)
     for left_behind in output.glob(".new-*"):
@@ -79,7 +89,7 @@ def finalize(output: Path, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
         for path in outcome.files.values()
     }
     _place_pictures(output, sources)
-    made = contents(recipe, [shard.manifest for shard in shards])
+    made = contents(plan, [shard.manifest for shard in shards])
     for name, text in made.texts.items():
         write_atomically(output / name, text)
     merge_latents(output / LATENTS, made.ordinals, latents_by_file(shards))
@@ -89,10 +99,11 @@ def finalize(output: Path, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
     return summary
 
 
-def contents(recipe: Recipe, manifests: Sequence[Manifest]) -> Contents:
+def contents(plan: Plan, manifests: Sequence[Manifest]) -> Contents:
     """What the files of a dataset say, latents and pictures aside."""
-    sums = {
-        path: manifest.files[path].sha256
+    recipe = plan.recipe
+    files = {
+        path: manifest.files[path]
         for manifest in manifests
         for outcome in manifest.accepted
         for path in outcome.files.values()
@@ -101,16 +112,20 @@ def contents(recipe: Recipe, manifests: Sequence[Manifest]) -> Contents:
     rejected = sorted((one for shard in manifests for one in shard.rejected), key=_ordinal)
     failed = sorted((one for shard in manifests for one in shard.failed), key=_ordinal)
     counts = (len(accepted), len(rejected), len(failed))
+    made_with = _provenance(plan, manifests)
     texts = {
-        METADATA: _lines(metadata_row(one, recipe, sums) for one in accepted),
+        METADATA: _lines(metadata_row(one, recipe, files) for one in accepted),
         REJECTED: _lines(rejected_row(one) for one in rejected),
         FAILED: _lines(failed_row(one) for one in failed),
         LABELS: document(labels(recipe)),
         RECIPE: document(recipe.to_json()),
-        README: dataset_card(recipe, *counts).encode(),
+        PROVENANCE: document({"schema": SCHEMA, **asdict(made_with)}),
+        README: dataset_card(recipe, made_with.platforms, *counts).encode(),
     }
+    sums = {path: file.sha256 for path, file in files.items()}
     sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
-    return Contents(recipe, [one.ordinal for one in accepted], texts, sums, counts)
+    ordinals = [one.ordinal for one in accepted]
+    return Contents(recipe, ordinals, texts, sums, counts, _pixels_digest(files))
 
 
 def reopen(output: Path) -> None:
@@ -119,12 +134,9 @@ def reopen(output: Path) -> None:
     sync_folder(output)
 
 
-def sums_text(sums: Mapping[str, str]) -> bytes:
-    """The content of SHA256SUMS, in the format of sha256sum."""
-    return "".join(f"{sums[path]}  {path}\n" for path in sorted(sums)).encode()
-
-
-def metadata_row(outcome: Accepted, recipe: Recipe, sums: Mapping[str, str]) -> dict[str, Any]:
+def metadata_row(
+    outcome: Accepted, recipe: Recipe, files: Mapping[str, StoredFile]
+) -> dict[str, Any]:
     """The line of metadata.jsonl for an accepted face."""
     image, sketch, layout = (outcome.files[kind] for kind in KINDS)
     return {
@@ -134,12 +146,15 @@ def metadata_row(outcome: Accepted, recipe: Recipe, sums: Mapping[str, str]) -> 
         "id": outcome.id,
         "ordinal": outcome.ordinal,
         "seed": seed_to_json(outcome.seed),
-        "truncation_psi": recipe.spec.truncation_psi,
+        "truncation_psi": recipe.source.truncation_psi,
         "quality": outcome.score,
         "split": split_of(outcome.id),
-        "sha256": sums[image],
-        "sketch_sha256": sums[sketch],
-        "layout_sha256": sums[layout],
+        "sha256": files[image].sha256,
+        "sketch_sha256": files[sketch].sha256,
+        "layout_sha256": files[layout].sha256,
+        "pixels_sha256": files[image].pixels_sha256,
+        "sketch_pixels_sha256": files[sketch].pixels_sha256,
+        "layout_pixels_sha256": files[layout].pixels_sha256,
     }
 
 
@@ -158,20 +173,45 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
     return {**asdict(outcome), "seed": seed_to_json(outcome.seed)}
 
 
-def split_of(identity: str) -> str:
-    """train, validation or test, by the id alone."""
-    place = int(hashlib.sha256(identity.encode()).hexdigest(), 16) % 100
-    return next(name for name, end in _SPLITS if place < end)
-
-
 def labels(recipe: Recipe) -> dict[str, Any]:
     """What the values of the layouts mean."""
     return {
+        "schema": SCHEMA,
         "classes": [
             {"id": index, "name": name, "color": list(color)}
             for index, (name, color) in enumerate(zip(recipe.class_names, PALETTE, strict=True))
-        ]
+        ],
     }
+
+
+@dataclass(frozen=True)
+class _Provenance:
+    """What a dataset was made with that is no part of its recipe.
+
+    Args:
+        encoders: Who wrote its PNG files.
+        platforms: What services computed on.
+    """
+
+    encoders: Sequence[str]
+    platforms: Sequence[Platform]
+
+
+def _provenance(plan: Plan, manifests: Sequence[Manifest]) -> _Provenance:
+    encoders, platforms = set(), set()
+    for manifest in manifests:
+        recipe = plan.recipe_of(manifest.index)
+        # Of schema 1 the recipe says it.
+        encoders |= set(manifest.encoders or ([recipe.encoder] if recipe.encoder else ()))
+        platforms |= set(manifest.platforms or recipe.platforms)
+    return _Provenance(sorted(encoders), sorted(platforms))
+
+
+def _pixels_digest(files: Mapping[str, StoredFile]) -> str | None:
+    pixels = {path: file.pixels_sha256 for path, file in files.items() if file.pixels_sha256}
+    if len(pixels) < len(files):
+        return None
+    return hashlib.sha256(sums_text(pixels)).hexdigest()
 
 
 def _place_pictures(output: Path, sources: Mapping[str, Shard]) -> None:

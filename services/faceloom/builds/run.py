@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
 from faceloom.builds.options import DEFAULT, Options
+from faceloom.builds.plan import Plan
 from faceloom.builds.progress import Phase, Progress, Tally
 from faceloom.builds.run_stats import Records, recorded
 from faceloom.builds.shards.commit import Shard
@@ -14,13 +15,13 @@ from faceloom.builds.shards.maker import ShardMaker
 from faceloom.builds.stages import SERVICES, Stages, patient_services
 from faceloom.builds.status import finished
 from faceloom.builds.stopwatch import Stopwatch
-from faceloom.builds.storage.build import BuildStorage, RecordedPlan, Shards
+from faceloom.builds.storage.build import BuildStorage, Shards
 from faceloom.builds.storage.open import open_build
 from faceloom.builds.verification import is_intact
 from faceloom.clients.client import Faceloom
+from faceloom.datasets.candidates import shard_count
 from faceloom.datasets.place import Output
-from faceloom.datasets.plan import shard_blocks, shard_count
-from faceloom.datasets.recipe import Recipe
+from faceloom.datasets.recipe import Recipe, differences
 from faceloom.datasets.spec import BuildSpec
 from faceloom.datasets.summary import Summary
 
@@ -90,22 +91,22 @@ class _Run:
         self._tally.spent_before = await to_end(Records(self._storage).total)
         self._tally.enter(Phase.PREPARING)
         found = await probe(self._spec, self._faceloom, services)
-        recipe = found.recipe
-        self._tally.recipe_digest = recipe.digest
-        finished = await to_end(self._finished, recipe)
+        finished = await to_end(self._finished, found.recipe)
         if finished is not None:
             return self._result(finished)
-        plan = await to_end(self._storage.take_up, recipe, options.shards)
-        if options.shards and plan.shards != shard_count(self._spec, options.shards):
-            self._note(
-                f"this build keeps the number of shards that it was begun with: {plan.shards}"
-            )
+        plan = await to_end(self._storage.take_up, found.recipe, options.shards)
+        self._tally.recipe_digest = plan.recipe.digest
+        planned = plan.recorded[-1].shards
+        if options.shards and planned != shard_count(len(plan.rounds[-1].blocks), options.shards):
+            self._note(f"this build keeps the number of shards that it was begun with: {planned}")
+        stages = Stages(
+            plan.recipe, found.items_per_message, self._faceloom, services, self._stopwatch
+        )
         async with recorded(self._storage, self._stopwatch):
-            return await self._make(plan, Stages(found, self._faceloom, services, self._stopwatch))
+            return await self._make(plan, stages)
 
-    async def _make(self, plan: RecordedPlan, stages: Stages) -> Result:
-        recipe = plan.recipe
-        store = self._storage.shards(recipe)
+    async def _make(self, plan: Plan, stages: Stages) -> Result:
+        store = self._storage.shards(plan)
         store.clean()
         self._tally.shards = plan.shards
         maker = ShardMaker(plan, store, stages, self._stopwatch, self._tally.judged, self._count)
@@ -121,7 +122,7 @@ class _Run:
         self._tally.enter(Phase.FINALIZING)
         with self._stopwatch("finalize"):
             shards = [self._shards[index] for index in range(plan.shards)]
-            summary = await to_end(self._storage.finalize, recipe, shards)
+            summary = await to_end(self._storage.finalize, plan, shards)
         return self._result(summary)
 
     def _result(self, summary: Summary) -> Result:
@@ -135,8 +136,12 @@ class _Run:
             summary = self._storage.read_summary()
         except ValueError:
             return None
-        if summary is None or summary.recipe_digest != recipe.digest:
+        here = self._storage.begun_with()
+        if here is None or here.spec != recipe.spec or differences(here, recipe):
             return None
+        if summary is None or summary.recipe_digest != here.digest:
+            return None
+        self._tally.recipe_digest = here.digest
         if self._options.retry_failed and summary.failed:
             return None
         return summary if is_intact(self._storage.output) else None
@@ -145,11 +150,9 @@ class _Run:
         log.warning(text)
         self._tally.notes += (text,)
 
-    async def _find_committed(self, store: Shards, plan: RecordedPlan) -> None:
+    async def _find_committed(self, store: Shards, plan: Plan) -> None:
         for index in range(plan.shards):
-            shard = await to_end(
-                store.find_only, index, shard_blocks(self._spec, plan.shards, index)
-            )
+            shard = await to_end(store.find_only, index)
             if shard is not None:
                 self._shards[index] = shard
         self._tally.found(shard.manifest for shard in self._shards.values())

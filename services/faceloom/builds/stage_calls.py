@@ -1,7 +1,7 @@
 """What a build asks of each service, and what it insists on in the answers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2, model_pb2
 from faceloom.core.errors import FailedPrecondition, Internal
 from faceloom.datasets.png import Pixels
-from faceloom.datasets.recipe import Model, Recipe
+from faceloom.datasets.recipe import Model, Platform, Recipe
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.service import service
@@ -41,6 +41,7 @@ class Candidate:
     accepted: bool = False
     sketch: Pixels | None = None
     layout: Pixels | None = None
+    platforms: set[Platform] = field(default_factory=set)
 
 
 class Requests:
@@ -55,14 +56,14 @@ class Requests:
         response = await self._faceloom.generate(
             generator_pb2.GenerateRequest(
                 seeds=[candidate.seed for candidate in candidates],
-                truncation_psi=self._recipe.spec.truncation_psi,
+                truncation_psi=self._recipe.source.truncation_psi,
                 output_format=image_pb2.IMAGE_FORMAT_RGB8,
                 return_latents=True,
                 model_version=self._recipe.models["generator"].reference,
             ),
             timeout=service("generator").max_seconds,
         )
-        self._check_model("generator", response.model)
+        self._check_model("generator", response.model, candidates)
         for candidate, face in _pairs("generator", candidates, response.faces):
             if face.seed != candidate.seed:
                 raise Internal(f"the generator answered seed {face.seed} for {candidate.seed}")
@@ -79,7 +80,7 @@ class Requests:
             ),
             timeout=service("quality").max_seconds,
         )
-        self._check_model("quality", response.model)
+        self._check_model("quality", response.model, candidates)
         if response.threshold != self._recipe.threshold:
             raise FailedPrecondition(
                 f"the quality threshold changed from {self._recipe.threshold} to"
@@ -100,7 +101,7 @@ class Requests:
             ),
             timeout=service("sketch").max_seconds,
         )
-        self._check_model("sketch", response.model)
+        self._check_model("sketch", response.model, candidates)
         for candidate, sketch in _pairs("sketch", candidates, response.sketches):
             candidate.sketch = pixels_of(sketch, image_pb2.IMAGE_FORMAT_GRAY8)
 
@@ -114,14 +115,16 @@ class Requests:
             ),
             timeout=service("segmentation").max_seconds,
         )
-        self._check_model("segmentation", response.model)
+        self._check_model("segmentation", response.model, candidates)
         for candidate, layout in _pairs("segmentation", candidates, response.layouts):
             pixels = pixels_of(layout, image_pb2.IMAGE_FORMAT_LABELS8)
             if int(pixels.max()) >= len(self._recipe.class_names):
                 raise Internal(f"the segmentation service answered class {int(pixels.max())}")
             candidate.layout = pixels
 
-    def _check_model(self, name: str, info: model_pb2.ModelInfo) -> None:
+    def _check_model(
+        self, name: str, info: model_pb2.ModelInfo, candidates: Sequence[Candidate]
+    ) -> None:
         expected, answered = self._recipe.models[name], Model.of(info)
         if answered != expected:
             raise FailedPrecondition(
@@ -129,6 +132,8 @@ class Requests:
                 f" and now gets answers from {answered}",
                 reason="MODEL_CHANGED",
             )
+        for candidate in candidates:
+            candidate.platforms.add(Platform.of(name, info))
 
 
 def pixels_of(image: image_pb2.Image, expected: int) -> Pixels:

@@ -9,15 +9,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from faceloom.builds.discovery import Probe
 from faceloom.builds.retrying import Patience, PatientService, Refused
 from faceloom.builds.stage_calls import Candidate, Requests, pixels_of
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FailedPrecondition, InvalidArgument, TooLarge
+from faceloom.datasets.candidates import BLOCK, Block
 from faceloom.datasets.outcomes import Accepted, Face, Failed, Outcome, Rejected
-from faceloom.datasets.plan import BLOCK, Block
-from faceloom.datasets.png import Pixels, encode_png
+from faceloom.datasets.png import Pixels, encode_png, pixels_sha256
+from faceloom.datasets.recipe import Platform, Recipe
 from faceloom.runtime.service import service
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,11 @@ EPIDEMIC = 8
 
 @dataclass
 class Batch:
-    """How candidates ended, in order, and the faces among them that are kept."""
+    """How candidates ended, in order, the faces among them that are kept, and what they were computed on."""
 
     outcomes: list[Outcome]
     faces: list[Face]
+    platforms: set[Platform]
 
 
 def patient_services(
@@ -46,7 +47,8 @@ class Stages:
     """The services, as one block after the other goes through them.
 
     Args:
-        found: The recipe, and what fits into a message.
+        recipe: What the build is made by.
+        items_per_message: How many pictures fit into one message.
         faceloom: The services.
         services: How each of them is called.
         stopwatch: Is told how long encoding takes.
@@ -54,28 +56,27 @@ class Stages:
 
     def __init__(
         self,
-        found: Probe,
+        recipe: Recipe,
+        items_per_message: int,
         faceloom: Faceloom,
         services: Mapping[str, PatientService],
         stopwatch: Stopwatch,
     ) -> None:
         self._stopwatch = stopwatch
-        self._recipe = found.recipe
+        self._recipe = recipe
         self._services = services
-        requests = Requests(found.recipe, faceloom)
+        requests = Requests(recipe, faceloom)
         self._parts: dict[str, Callable[[Sequence[Candidate]], Awaitable[None]]] = {
             "generator": requests.generate,
             "quality": requests.classify,
             "sketch": requests.sketch,
             "segmentation": requests.segment,
         }
-        self._items = {
-            name: min(service(name).max_items, found.items_per_message) for name in SERVICES
-        }
+        self._items = {name: min(service(name).max_items, items_per_message) for name in SERVICES}
 
     async def make_block(self, block: Block, judged: Callable[[Batch], None]) -> Batch:
         """All candidates of a block; `judged` hears of every batch when it is done."""
-        result = Batch([], [])
+        result = Batch([], [], set())
         for start in range(0, len(block.ordinals), BLOCK):
             wanted = None if block.quota is None else block.quota - len(result.faces)
             batch = await self.make_batch(block.ordinals[start : start + BLOCK], wanted)
@@ -83,6 +84,7 @@ class Stages:
             judged(batch)
             result.outcomes += batch.outcomes
             result.faces += batch.faces
+            result.platforms |= batch.platforms
             if len(result.faces) == block.quota:
                 return result
             if block.hopeless(len(result.outcomes), len(result.faces)):
@@ -96,7 +98,8 @@ class Stages:
     async def make_batch(self, ordinals: Sequence[int], wanted: int | None = None) -> Batch:
         """Those candidates, up to the one that is the `wanted`-th to be accepted."""
         ended: dict[int, Outcome] = {}
-        made = await self._each("generator", [self._candidate(at) for at in ordinals], ended)
+        begun = [self._candidate(at) for at in ordinals]
+        made = await self._each("generator", begun, ended)
         kept = []
         for candidate in await self._each("quality", made, ended):
             if candidate.accepted:
@@ -112,11 +115,12 @@ class Stages:
             faces += await self._draw(now, ended)
         ended |= {face.outcome.ordinal: face.outcome for face in faces}
         outcomes = [ended[ordinal] for ordinal in ordinals if ordinal in ended]
-        return Batch(until_full(outcomes, wanted), faces)
+        platforms = {one for candidate in begun for one in candidate.platforms}
+        return Batch(until_full(outcomes, wanted), faces, platforms)
 
     def _candidate(self, ordinal: int) -> Candidate:
         seed = self._recipe.seed_of(ordinal)
-        return Candidate(ordinal, seed, self._recipe.id_of(seed))
+        return Candidate(ordinal, seed, self._recipe.source.id_of(seed))
 
     async def _draw(self, kept: list[Candidate], ended: dict[int, Outcome]) -> list[Face]:
         """Sketches and layouts at the same time, then files; failures go to `ended`."""
@@ -139,16 +143,18 @@ class Stages:
         assert image and sketch is not None and layout is not None and z is not None
         assert w is not None
 
-        def file(pixels: Pixels, labels: bool = False) -> bytes:
-            return encode_png(pixels, candidate.seed, self._recipe.digest, labels=labels)
-
         names = outcome.files
-        files = {
-            names["images"]: file(pixels_of(image, image.format)),
-            names["sketches"]: file(sketch),
-            names["layouts"]: file(layout, labels=True),
+        pictures: dict[str, Pixels] = {
+            names["images"]: pixels_of(image, image.format),
+            names["sketches"]: sketch,
+            names["layouts"]: layout,
         }
-        return Face(outcome, files, z, w)
+        files = {
+            path: encode_png(pixels, candidate.seed, candidate.id, labels=path == names["layouts"])
+            for path, pixels in pictures.items()
+        }
+        hashes = {path: pixels_sha256(pixels) for path, pixels in pictures.items()}
+        return Face(outcome, files, hashes, z, w)
 
     async def _each(
         self, name: str, candidates: Sequence[Candidate], ended: dict[int, Outcome]

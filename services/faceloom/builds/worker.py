@@ -15,6 +15,7 @@ from typing import Final
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import Probe, probe
 from faceloom.builds.options import DEFAULT_JOBS, Options
+from faceloom.builds.plan import Plan
 from faceloom.builds.retrying import Patience
 from faceloom.builds.run import run_build
 from faceloom.builds.run_stats import recorded
@@ -22,14 +23,13 @@ from faceloom.builds.shards.commit import Shard
 from faceloom.builds.shards.maker import ShardMaker
 from faceloom.builds.stages import SERVICES, Stages, patient_services
 from faceloom.builds.stopwatch import Stopwatch
-from faceloom.builds.storage.build import BuildStorage, RecordedPlan
+from faceloom.builds.storage.build import BuildStorage
 from faceloom.builds.storage.folder import CannotWrite, FolderInUse
 from faceloom.builds.storage.open import open_build
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FaceloomError, FailedPrecondition, UsageError
 from faceloom.datasets.objects import StoreMisconfigured
 from faceloom.datasets.place import Output
-from faceloom.datasets.plan import shard_blocks
 from faceloom.datasets.spec import BuildSpec
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ async def work(
         found = await probe(spec, faceloom, services)
         async with _held(storage):
             plan = await to_end(_begin, storage, found, assignment)
-            stages = Stages(found, faceloom, services, stopwatch)
+            stages = Stages(plan.recipe, found.items_per_message, faceloom, services, stopwatch)
             async with recorded(storage, stopwatch):
                 await _make(assignment, storage, plan, stages, stopwatch)
         if assignment.finalize and len(await to_end(storage.committed)) == plan.shards:
@@ -125,7 +125,7 @@ def _spec(assignment: Assignment, storage: BuildStorage) -> BuildSpec:
     return plan.recipe.spec
 
 
-def _begin(storage: BuildStorage, found: Probe, assignment: Assignment) -> RecordedPlan:
+def _begin(storage: BuildStorage, found: Probe, assignment: Assignment) -> Plan:
     plan = storage.take_up(found.recipe, assignment.shards)
     if not 0 <= assignment.index < plan.shards:
         raise Misconfigured(
@@ -137,15 +137,14 @@ def _begin(storage: BuildStorage, found: Probe, assignment: Assignment) -> Recor
 async def _make(
     assignment: Assignment,
     storage: BuildStorage,
-    plan: RecordedPlan,
+    plan: Plan,
     stages: Stages,
     stopwatch: Stopwatch,
 ) -> None:
-    store = storage.shards(plan.recipe)
-    blocks = shard_blocks(plan.recipe.spec, plan.shards, assignment.index)
+    store = storage.shards(plan)
     maker = ShardMaker(plan, store, stages, stopwatch, lambda outcomes: None, _say_committed)
     try:
-        shard = await to_end(store.find, assignment.index, blocks)
+        shard = await to_end(store.find, assignment.index)
         if shard is None:
             await maker.make([assignment.index], assignment.jobs)
         elif assignment.retry_failed and shard.manifest.failed:
@@ -161,7 +160,7 @@ async def _finalize(
     assignment: Assignment,
     storage: BuildStorage,
     spec: BuildSpec,
-    plan: RecordedPlan,
+    plan: Plan,
     faceloom: Faceloom,
     patience: Patience,
 ) -> None:
@@ -177,7 +176,7 @@ async def _finalize(
             return
 
 
-def _is_finished(storage: BuildStorage, plan: RecordedPlan) -> bool:
+def _is_finished(storage: BuildStorage, plan: Plan) -> bool:
     try:
         summary = storage.read_summary()
     except ValueError:

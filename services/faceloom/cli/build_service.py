@@ -57,8 +57,10 @@ async def build_in_service(
     print_notes(last.notes)
     progress = last.progress
     summary = _summary_of(last)
-    if isinstance(output, Path) and read_summary(output) != summary:
-        raise FaceloomError(f"the service finished the build, but {output} is not here")
+    if isinstance(output, Path):
+        here = read_summary(output)
+        if here is None or here.dataset_digest != summary.dataset_digest:
+            raise FaceloomError(f"the service finished the build, but {output} is not here")
     return outcome(
         output, summary, progress.images_per_second, dict(progress.stage_seconds), started
     )

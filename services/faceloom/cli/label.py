@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faceloom import datasets
 from faceloom.cli.files import protect_dataset, refuse_overwriting, write_file
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl, label_store
-from faceloom.core.errors import FaceloomError, UsageError
+from faceloom.core.errors import FaceloomError
 from faceloom.datasets.place import local_dataset
-from faceloom.datasets.summary import read_summary
 
 # Elsewhere only where they are needed: help is printed without aiohttp and sqlalchemy.
 if TYPE_CHECKING:
@@ -94,14 +94,10 @@ def export(
 
 
 def _verdicts(dataset: Path, labels: str) -> "Verdicts":
-    try:
-        summary = read_summary(dataset)
-    except ValueError:
-        summary = None
-    if summary is None:
-        raise UsageError(f"{dataset} is not a finished dataset; `faceloom build` makes one")
+    opened = datasets.open(dataset)
+    faces = {one.id for records in (opened.faces(), opened.rejected()) for one in records}
     with label_store(labels, new=False) as store:
-        return store.verdicts(summary.recipe_digest)
+        return store.verdicts(opened.recipe.source.digest, faces)
 
 
 def register(parent: typer.Typer) -> None:

@@ -1,13 +1,17 @@
 """Writes the dataset card: what the dataset is, what made it, and what it must not be taken for."""
 
+from collections.abc import Sequence
+
 from faceloom.datasets.outcomes import seed_to_json
-from faceloom.datasets.recipe import Recipe
+from faceloom.datasets.recipe import Platform, Recipe
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LARGEST = "1M<n<10M"
 
 
-def dataset_card(recipe: Recipe, accepted: int, rejected: int, failed: int) -> str:
+def dataset_card(
+    recipe: Recipe, platforms: Sequence[Platform], accepted: int, rejected: int, failed: int
+) -> str:
     """README.md of a dataset, with the front matter that the Hugging Face hub reads."""
     planned = accepted + rejected + failed
     seed = _seed(recipe)
@@ -22,15 +26,16 @@ from recipe `{recipe.digest}`.
 
 ## How it was made
 
-A generator made {planned} candidates with truncation {recipe.spec.truncation_psi:g} from the seeds of stream
-{recipe.spec.seed}. A quality model accepted those with a score of at least {recipe.threshold:g}:
+A generator made {planned} candidates with truncation {recipe.source.truncation_psi:g} from the seeds of
+stream {recipe.spec.seed}. A quality model accepted those with a score of at least {recipe.threshold:g}:
 {accepted} accepted, {rejected} rejected (`rejected.jsonl`), {failed} could not be made (`failed.jsonl`).
-`recipe.json` holds everything that determines the bytes of this dataset; the same recipe on the same kind of
-processor gives the same bytes.
+`recipe.json` holds everything that was decided about this dataset, `provenance.json` who encoded its
+pictures and what they were computed on; where all of it is equal, so are all bytes. A face keeps its id and
+its split in every dataset that has it.
 
 | service | model | version | runs on | licence of the weights | sha256 of the weights |
 |---|---|---|---|---|---|
-{_models(recipe)}
+{_models(recipe, platforms)}
 
 ## What is in it
 
@@ -39,10 +44,11 @@ processor gives the same bytes.
 | `images/` | RGB PNG, the faces |
 | `sketches/` | 8-bit grey PNG, dark lines on white |
 | `layouts/` | 8-bit palette PNG; the pixel values are the class ids below |
-| `metadata.jsonl` | one line per face: files, id, {seed}, quality score, split, sha256 of the files |
+| `metadata.jsonl` | one line per face: files, id, {seed}, quality score, split, sha256 of file and pixels |
 | `latents.safetensors` | `z` and `w` (what synthesis received); row i belongs to line i of the metadata |
 | `rejected.jsonl`, `failed.jsonl` | the other candidates |
 | `labels.json` | names and colours of the classes |
+| `provenance.json` | the encoders of the pictures, and the processors that services ran on |
 | `SHA256SUMS` | for `sha256sum -c`; its own sha256 is the dataset's digest in `dataset.json` |
 
 Splits follow from the id alone: about 90 % train, 5 % validation, 5 % test.
@@ -102,10 +108,14 @@ def _seed(recipe: Recipe) -> str:
     return "seed" if isinstance(written, int) else "seed (as text: it is beyond 2^53)"
 
 
-def _models(recipe: Recipe) -> str:
+def _models(recipe: Recipe, platforms: Sequence[Platform]) -> str:
+    def runs_on(service: str) -> str:
+        own = (one for one in platforms if one.service == service)
+        return "; ".join(f"{one.device}, {one.processor}" for one in own)
+
     return "\n".join(
-        f"| {service} | {model.name} | {model.version} | {model.device}, {model.processor}"
-        f" | {model.license} | `{model.digest}` |"
+        f"| {service} | {model.name} | {model.version} | {runs_on(service)} | {model.license}"
+        f" | `{model.digest}` |"
         for service, model in sorted(recipe.models.items())
     )
 

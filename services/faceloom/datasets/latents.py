@@ -9,6 +9,7 @@ from typing import Any
 
 from faceloom.core.atomic_files import sync_file, sync_folder
 
+SCHEMA = 2
 _FLOAT = "<f4"
 _FLOAT_BYTES = 4
 _MAX_HEADER_BYTES = 2**20
@@ -52,7 +53,7 @@ def _begin(path: Path, rows: int, widths: dict[str, int]) -> dict[str, int]:
 
     https://huggingface.co/docs/safetensors: 8 bytes of header length, a JSON header padded with spaces, data.
     """
-    header: dict[str, dict[str, Any]] = {}
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"schema": str(SCHEMA)}}
     begins: dict[str, int] = {}
     end = 0
     for name, width in widths.items():

@@ -8,3 +8,16 @@ DATASET = "dataset.json"
 RECIPE = "recipe.json"
 METADATA = "metadata.jsonl"
 REJECTED = "rejected.jsonl"
+FAILED = "failed.jsonl"
+LABELS = "labels.json"
+PROVENANCE = "provenance.json"
+README = "README.md"
+LATENTS = "latents.safetensors"
+SUMS = "SHA256SUMS"
+# All of a dataset but its pictures and dataset.json.
+FILES = (METADATA, REJECTED, FAILED, LABELS, PROVENANCE, RECIPE, README, LATENTS, SUMS)
+
+
+def growth(number: int) -> str:
+    """Where the plan is recorded by which a build grows for the n-th time."""
+    return f"{STATE}/build-{number}.json"

@@ -1,8 +1,8 @@
 """How a candidate ends: accepted, rejected or failed, and never two of them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,7 @@ class Failed:
 
 
 Outcome = Accepted | Rejected | Failed
+Kind = TypeVar("Kind", Accepted, Rejected, Failed)
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ class Face:
     Args:
         outcome: What is recorded.
         files: PNG files by path.
+        pixels: sha256 of their pixels, by path.
         z: float32 [z_dim].
         w: float32, what the synthesis network received.
     """
 
     outcome: Accepted
     files: Mapping[str, bytes]
+    pixels: Mapping[str, str]
     z: "NDArray[np.float32]"
     w: "NDArray[np.float32]"
 
@@ -101,13 +104,22 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     return row
 
 
+def from_json(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
+    """The outcome in a manifest's row; what this version does not know is left out.
+
+    Raises:
+        KeyError: Something is missing.
+    """
+    return kind(**{one.name: row[one.name] for one in fields(kind)})
+
+
 def accepted_from_json(row: Mapping[str, Any]) -> Accepted:
     """The outcome in a manifest's row.
 
     Raises:
         ValueError: The row names other files than its ordinal says.
     """
-    outcome = Accepted(**{key: value for key, value in row.items() if key != "files"})
+    outcome = from_json(Accepted, row)
     if row["files"] != outcome.files:
         raise ValueError(f"candidate {outcome.ordinal} has files of another name")
     return outcome

@@ -3,6 +3,7 @@
 Marks are lost when a picture is encoded again, so this is the last encoder that pictures pass.
 """
 
+import hashlib
 import io
 
 import numpy as np
@@ -28,13 +29,18 @@ Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
 
 
-def encode_png(pixels: Pixels, seed: int, recipe_digest: str, *, labels: bool = False) -> bytes:
+def pixels_sha256(pixels: Pixels) -> str:
+    """sha256 of the values, row by row: of `numpy.asarray(PIL.Image.open(file)).tobytes()`."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def encode_png(pixels: Pixels, seed: int, identity: str, *, labels: bool = False) -> bytes:
     """A marked PNG file.
 
     Args:
         pixels: [height, width, 3] colour, or [height, width] grey or labels.
         seed: The candidate's global seed.
-        recipe_digest: The recipe it was made by.
+        identity: The id of the face.
         labels: The pixels are class ids; viewers see CelebAMask-HQ's colours.
     """
     picture = Image.fromarray(pixels)
@@ -45,7 +51,7 @@ def encode_png(pixels: Pixels, seed: int, recipe_digest: str, *, labels: bool = 
     marks.add_text("Software", "Faceloom")
     marks.add_text("Comment", COMMENT)
     marks.add_text("Seed", str(seed))
-    marks.add_text("Recipe", recipe_digest)
+    marks.add_text("Face", identity)
     marks.add_itxt("XML:com.adobe.xmp", _XMP)
     buffer = io.BytesIO()
     # Palettes are written whole: Pillow would else choose 1, 2 or 4 bits from the number of colours.

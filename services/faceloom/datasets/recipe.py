@@ -1,38 +1,38 @@
-"""The recipe: canonical JSON of everything that determines a dataset's bytes, and nothing else.
+"""The recipe: canonical JSON of everything that was decided about a dataset, and nothing else. It names it.
 
-Engines, jobs, shards and folders are not in it, so builds that differ only in those are the same dataset.
+Engines, jobs, shards, folders, the encoder and the kind of processor are not in it. What made the faces is
+their *source*, a part of it. All of it but the size is the *method*; a build that grows keeps it.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from faceloom.common.v1 import model_pb2
 from faceloom.core.wording import said
+from faceloom.datasets.candidates import Round, rounds
+from faceloom.datasets.identity import FaceSource, canonical_json
 from faceloom.datasets.spec import BuildSpec
 
-# Raised when the same recipe would give other bytes than before: marks on pictures, layout of files, plan.
-SCHEMA = 1
+SCHEMA: Final = 2
+STAGES: Final = ("sketch", "segmentation")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model, and what it runs on: two answers of equal models to one request are the same bytes."""
+    """A model; on the same kind of processor, equal models answer a request with the same bytes."""
 
     name: str
     version: str
     digest: str
     license: str
-    device: str
-    processor: str
 
     @classmethod
     def of(cls, info: model_pb2.ModelInfo) -> Self:
         """The model that signed a response."""
-        return cls(info.name, info.version, info.digest, info.license, info.device, info.processor)
+        return cls(info.name, info.version, info.digest, info.license)
 
     @property
     def reference(self) -> str:
@@ -40,82 +40,158 @@ class Model:
         return f"{self.name}/{self.version}"
 
 
+@dataclass(frozen=True, order=True)
+class Platform:
+    """What a service computed on. Kernels of two kinds of processors may differ in their last bits."""
+
+    service: str
+    device: str
+    processor: str
+
+    @classmethod
+    def of(cls, service: str, info: model_pb2.ModelInfo) -> Self:
+        """What the model ran on that signed a response."""
+        return cls(service, info.device, info.processor)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the bytes.
+    """Everything that was decided.
 
     Args:
         spec: What was asked for.
+        source: What makes the faces.
         models: Who answers, by service.
         threshold: The quality score from which a face is accepted.
         class_names: The class of every label id, in order.
-        encoder: The library that compresses the PNG files, with its version.
+        grown_from: The numbers of accepted faces that it was asked for earlier, if it grew.
+        encoder: Who wrote all PNG files, where the recipe says so: schema 1.
+        platforms: What all services computed on, where the recipe says so: schema 1.
+        written: The JSON it was read from; it keeps what this version does not know.
     """
 
     spec: BuildSpec
+    source: FaceSource
     models: Mapping[str, Model]
     threshold: float
     class_names: tuple[str, ...]
-    encoder: str
+    grown_from: tuple[int, ...] = ()
+    encoder: str = ""
+    platforms: tuple[Platform, ...] = ()
+    written: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as JSON types."""
+        """The recipe as JSON types; one that was read is what it was."""
+        if self.written is not None:
+            return dict(self.written)
+        size = {"candidates": self.spec.candidates, "accepted": self.spec.accepted}
         return {
             "schema": SCHEMA,
-            "spec": asdict(self.spec),
-            "models": {service: asdict(model) for service, model in self.models.items()},
-            "quality_threshold": self.threshold,
-            "class_names": list(self.class_names),
-            "png_encoder": self.encoder,
+            "size": size | ({"grown_from": list(self.grown_from)} if self.grown_from else {}),
+            **self._method(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The recipe that `to_json` wrote.
+        """The recipe that any version wrote.
 
         Raises:
-            ValueError: It was written by another version of Faceloom.
+            ValueError: It is of a schema that only a newer version of Faceloom knows.
+            KeyError: Something is missing.
         """
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"recipe schema {data['schema']}, this version writes {SCHEMA}")
-        return cls(
-            spec=BuildSpec(**data["spec"]),
-            models={service: Model(**model) for service, model in data["models"].items()},
-            threshold=data["quality_threshold"],
-            class_names=tuple(data["class_names"]),
-            encoder=data["png_encoder"],
-        )
+        if data["schema"] not in _READERS:
+            raise ValueError(
+                f"recipe schema {data['schema']}; this version reads {', '.join(map(str, _READERS))}"
+            )
+        return cls(**_READERS[data["schema"]](data), written=data)
 
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical JSON, in lower-case hex."""
         return hashlib.sha256(canonical_json(self.to_json())).hexdigest()
 
+    @cached_property
+    def method_digest(self) -> str:
+        """What shards are made by. The same for every size of a dataset; with schema 1, the recipe's own."""
+        if self.to_json()["schema"] == 1:
+            return self.digest
+        return hashlib.sha256(canonical_json(self._method())).hexdigest()
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """Which candidates there are."""
+        return rounds(self.spec, self.grown_from)
+
     def seed_of(self, ordinal: int) -> int:
         """The global seed of a candidate: streams of different recipe seeds never meet."""
         return (self.spec.seed << 32) + ordinal
 
-    def id_of(self, seed: int) -> str:
-        """The name of a candidate in every dataset: the same face of another recipe has another."""
-        return hashlib.sha256(f"{self.digest}{seed}".encode()).hexdigest()[:16]
+    def grown_to(self, larger: "Recipe") -> "Recipe":
+        """This recipe at the size of another one of the same method, as this version writes it."""
+        return replace(
+            larger,
+            # Under their old namespace, the faces that were there keep their ids.
+            source=replace(larger.source, namespace=self.source.namespace),
+            grown_from=() if self.spec.candidates else (*self.grown_from, self.spec.target),
+        )
 
-
-def canonical_json(data: Any) -> bytes:
-    """One text for equal data: sorted keys, no spaces, UTF-8, no NaN."""
-    text = json.dumps(
-        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode()
+    def _method(self) -> dict[str, Any]:
+        return {
+            "seed": self.spec.seed,
+            "faces": self.source.to_json(),
+            "models": {service: asdict(model) for service, model in self.models.items()},
+            "filter": {"threshold": self.threshold},
+            "stages": list(STAGES),
+            "class_names": list(self.class_names),
+        }
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
-    """What differs, a line each, for people: `models.sketch.version: 1 -> 2`."""
-    before, after = _flat(old.to_json()), _flat(new.to_json())
+    """How the methods differ, a line each, for people: `models.sketch.version: 1 -> 2`."""
+    before, after = (_flat(recipe._method()) for recipe in (old, new))
     return [
         f"{path}: {said(before.get(path))} -> {said(after.get(path))}"
-        for path in sorted(before.keys() | after.keys())
+        for path in sorted((before.keys() | after.keys()) - {"faces.namespace"})
         if before.get(path) != after.get(path)
     ]
+
+
+def _schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    models = data["models"]
+    spec = BuildSpec(**data["spec"])
+    digest = hashlib.sha256(canonical_json(data)).hexdigest()
+    return {
+        "spec": spec,
+        "models": {name: _model(model) for name, model in models.items()},
+        "threshold": data["quality_threshold"],
+        "class_names": tuple(data["class_names"]),
+        "source": FaceSource(models["generator"]["digest"], spec.truncation_psi, namespace=digest),
+        "encoder": data["png_encoder"],
+        "platforms": tuple(
+            Platform(name, model["device"], model["processor"]) for name, model in models.items()
+        ),
+    }
+
+
+def _schema_2(data: Mapping[str, Any]) -> dict[str, Any]:
+    size, source = data["size"], FaceSource.from_json(data["faces"])
+    return {
+        "spec": BuildSpec(
+            size["candidates"], size["accepted"], data["seed"], source.truncation_psi
+        ),
+        "models": {name: _model(model) for name, model in data["models"].items()},
+        "threshold": data["filter"]["threshold"],
+        "class_names": tuple(data["class_names"]),
+        "source": source,
+        "grown_from": tuple(size.get("grown_from", ())),
+    }
+
+
+_READERS: Final = {1: _schema_1, 2: _schema_2}
+
+
+def _model(data: Mapping[str, Any]) -> Model:
+    return Model(data["name"], data["version"], data["digest"], data["license"])
 
 
 def _flat(data: Any, path: str = "") -> dict[str, Any]:

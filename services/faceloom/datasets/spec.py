@@ -48,6 +48,12 @@ class BuildSpec:
         what = "accepted faces" if self.candidates is None else "candidates"
         return f"{self.target} {what} with seed {self.seed} and psi {self.truncation_psi:g}"
 
+    def continues(self, before: "BuildSpec") -> bool:
+        """Whether a build that was asked for this earlier is the same one, or grows to this one."""
+        counts = self.candidates is None, self.seed, self.truncation_psi
+        begun = before.candidates is None, before.seed, before.truncation_psi
+        return counts == begun and self.target >= before.target
+
     @property
     def target(self) -> int:
         """The number asked for, of candidates or of accepted faces."""

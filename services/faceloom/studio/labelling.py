@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from faceloom.core.errors import NotFound
-from faceloom.studio.datasets import Dataset, Datasets
+from faceloom.studio.datasets import Datasets, ShownDataset
 from faceloom.studio.labels import Label, LabelStore, Verdicts
 from faceloom.studio.metrics import StudioMetrics
 
@@ -78,13 +78,13 @@ class Labelling:
         dataset = await asyncio.to_thread(self._datasets.get, asked.dataset)
         shuffled = await asyncio.to_thread(lambda: dataset.shuffled)
         done = await asyncio.to_thread(
-            self._labels.of_person, dataset.summary.recipe_digest, asked.person
+            self._labels.of_person, dataset.recipe.source.digest, asked.person
         )
         left = [identity for identity in shuffled if identity not in done]
         return web.json_response(
             {
                 "faces": left[asked.offset :][: asked.count],
-                "done": len(done),
+                "done": len(shuffled) - len(left),
                 "total": len(shuffled),
             }
         )
@@ -93,8 +93,8 @@ class Labelling:
         """A person's word on a face; the last one counts."""
         word = _Word.model_validate_json(await request.read())
         dataset = await self._dataset_of(word)
-        recipe = dataset.summary.recipe_digest
-        await asyncio.to_thread(self._labels.put, recipe, word.id, word.person, word.label)
+        source = dataset.recipe.source.digest
+        await asyncio.to_thread(self._labels.put, source, word.id, word.person, word.label)
         self._metrics.labelled(word.label)
         return web.json_response({})
 
@@ -102,8 +102,8 @@ class Labelling:
         """Takes a word back."""
         face = _Face.model_validate(dict(request.query))
         dataset = await self._dataset_of(face)
-        recipe = dataset.summary.recipe_digest
-        await asyncio.to_thread(self._labels.remove, recipe, face.id, face.person)
+        source = dataset.recipe.source.digest
+        await asyncio.to_thread(self._labels.remove, source, face.id, face.person)
         return web.json_response({})
 
     async def verdicts(self, request: web.Request) -> web.Response:
@@ -126,9 +126,10 @@ class Labelling:
 
     async def _verdicts(self, request: web.Request) -> Verdicts:
         dataset = await asyncio.to_thread(self._datasets.get, request.query.get("dataset", ""))
-        return await asyncio.to_thread(self._labels.verdicts, dataset.summary.recipe_digest)
+        faces = await asyncio.to_thread(lambda: {*dataset.shuffled})
+        return await asyncio.to_thread(self._labels.verdicts, dataset.recipe.source.digest, faces)
 
-    async def _dataset_of(self, face: _Face) -> Dataset:
+    async def _dataset_of(self, face: _Face) -> ShownDataset:
         dataset = await asyncio.to_thread(self._datasets.get, face.dataset)
         known = await asyncio.to_thread(lambda: (dataset.accepted, dataset.rejected))
         if not any(face.id in rows for rows in known):

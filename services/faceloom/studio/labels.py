@@ -1,12 +1,13 @@
 """What people said of faces, in a database that many may write at once: SQLite, or PostgreSQL by URL.
 
-A face is known by the recipe of its dataset and its id, so labels stay true when the dataset is moved,
-fetched or made again. Everybody has one word on a face, the last one. Who writes a name in another way (Ann
-or ann, é in one character or in two) is the same person; the first spelling is kept.
+A face is known by its source (what makes it, but its seed) and its id, so labels stay true when a dataset is
+moved, fetched, made again or grows, and hold in every dataset that has the face. Everybody has one word on a
+face, the last one. Who writes a name in another way (Ann or ann, é in one character or in two) is the same
+person; the first spelling is kept.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ _METADATA = sa.MetaData()
 _LABELS = sa.Table(
     "labels",
     _METADATA,
+    # The digest of the source; of datasets of schema 1 that is their recipe's, hence the name.
     sa.Column("recipe", sa.String(64), primary_key=True),
     sa.Column("face", sa.String(16), primary_key=True),
     sa.Column("person", sa.String(64), primary_key=True),
@@ -102,7 +104,7 @@ class LabelStore:
     def __exit__(self, *_: object) -> None:
         self._engine.dispose()
 
-    def put(self, recipe: str, face: str, person: str, label: Label) -> None:
+    def put(self, source: str, face: str, person: str, label: Label) -> None:
         """A person's word on a face, in place of the one before.
 
         Raises:
@@ -110,37 +112,38 @@ class LabelStore:
         """
         row = {"label": label.value, "time": datetime.now(UTC)}
         with self._begin() as connection:
-            first, *others = _spellings(connection, recipe, person) or [person]
-            key = {"recipe": recipe, "face": face, "person": first}
+            first, *others = _spellings(connection, source, person) or [person]
+            key = {"recipe": source, "face": face, "person": first}
             statement = self._insert(_LABELS).values(**key, **row)
             connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=row))
             if others:
-                connection.execute(_LABELS.delete().where(*_words(recipe, others, face)))
+                connection.execute(_LABELS.delete().where(*_words(source, others, face)))
 
-    def remove(self, recipe: str, face: str, person: str) -> None:
+    def remove(self, source: str, face: str, person: str) -> None:
         """Takes a person's word on a face back."""
         with self._begin() as connection:
-            names = _spellings(connection, recipe, person)
-            connection.execute(_LABELS.delete().where(*_words(recipe, names, face)))
+            names = _spellings(connection, source, person)
+            connection.execute(_LABELS.delete().where(*_words(source, names, face)))
 
-    def of_person(self, recipe: str, person: str) -> Mapping[str, Label]:
-        """What a person said of a dataset, by face."""
+    def of_person(self, source: str, person: str) -> Mapping[str, Label]:
+        """What a person said of the faces of a source, by face."""
         chosen = sa.select(_LABELS.c.face, _LABELS.c.label).order_by(_LABELS.c.time)
         with self._begin() as connection:
-            names = _spellings(connection, recipe, person)
-            rows = connection.execute(chosen.where(*_words(recipe, names)))
+            names = _spellings(connection, source, person)
+            rows = connection.execute(chosen.where(*_words(source, names)))
             return {face: Label(label) for face, label in rows}
 
-    def verdicts(self, recipe: str) -> Verdicts:
-        """What all said of a dataset."""
+    def verdicts(self, source: str, among: Container[str] | None = None) -> Verdicts:
+        """What all said of the faces of a source, or of those among them."""
         columns = (_LABELS.c.face, _LABELS.c.person, _LABELS.c.label)
-        chosen = sa.select(*columns).where(_LABELS.c.recipe == recipe).order_by(_LABELS.c.time)
+        chosen = sa.select(*columns).where(_LABELS.c.recipe == source).order_by(_LABELS.c.time)
         names: dict[str, str] = {}
         last: dict[tuple[str, str], Label] = {}
         with self._begin() as connection:
             for face, person, label in connection.execute(chosen):
                 first = names.setdefault(_key(person), person)
-                last[face, first] = Label(label)
+                if among is None or face in among:
+                    last[face, first] = Label(label)
         words: dict[str, list[Label]] = defaultdict(list)
         by_person: dict[str, Counter[Label]] = defaultdict(Counter)
         for (face, person), word in sorted(last.items()):
@@ -164,19 +167,19 @@ def _key(person: str) -> str:
     return " ".join(normalize("NFC", folded).split())
 
 
-def _spellings(connection: sa.Connection, recipe: str, person: str) -> list[str]:
-    """How a person's name was written in a dataset's labels, what came first at the front."""
+def _spellings(connection: sa.Connection, source: str, person: str) -> list[str]:
+    """How a person's name was written in the labels of a source, what came first at the front."""
     first = sa.func.min(_LABELS.c.time)
-    chosen = sa.select(_LABELS.c.person).where(_LABELS.c.recipe == recipe)
+    chosen = sa.select(_LABELS.c.person).where(_LABELS.c.recipe == source)
     rows = connection.execute(chosen.group_by(_LABELS.c.person).order_by(first, _LABELS.c.person))
     return [name for (name,) in rows if _key(name) == _key(person)]
 
 
 def _words(
-    recipe: str, names: Sequence[str], face: str | None = None
+    source: str, names: Sequence[str], face: str | None = None
 ) -> list[sa.ColumnElement[bool]]:
     """Picks the words of a person, on all faces or on one."""
-    same = [_LABELS.c.recipe == recipe, _LABELS.c.person.in_(names)]
+    same = [_LABELS.c.recipe == source, _LABELS.c.person.in_(names)]
     return same if face is None else [*same, _LABELS.c.face == face]
 
 

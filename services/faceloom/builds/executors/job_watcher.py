@@ -10,10 +10,11 @@ from faceloom.builds.executors.cluster import Cluster, Object
 from faceloom.builds.executors.diagnosis import condition, given_up, why_failed, why_waiting
 from faceloom.builds.executors.job import PER_INDEX_RETRIES, job_manifest, job_name
 from faceloom.builds.executors.settings import ClusterSettings
+from faceloom.builds.plan import Plan
 from faceloom.builds.progress import Phase, Progress
 from faceloom.builds.service.records import Order
 from faceloom.builds.status import Committed
-from faceloom.builds.storage.build import BuildStorage, RecordedPlan
+from faceloom.builds.storage.build import BuildStorage
 from faceloom.core.errors import FailedPrecondition
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Following:
         cluster: Cluster,
         order: Order,
         storage: BuildStorage,
-        plan: RecordedPlan,
+        plan: Plan,
         tell: Tell,
     ) -> None:
         self.notes: tuple[str, ...] = ()

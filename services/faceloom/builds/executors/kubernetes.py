@@ -17,13 +17,14 @@ from faceloom.builds.executors.job import job_name
 from faceloom.builds.executors.job_watcher import Following, Tell
 from faceloom.builds.executors.settings import ClusterSettings
 from faceloom.builds.options import Options
+from faceloom.builds.plan import Plan
 from faceloom.builds.retrying import PATIENT_WITH_PODS, Patience
 from faceloom.builds.run import Result, run_build
 from faceloom.builds.run_stats import record
 from faceloom.builds.service.records import Order
 from faceloom.builds.stages import SERVICES, patient_services
 from faceloom.builds.stopwatch import Stopwatch
-from faceloom.builds.storage.build import BuildStorage, RecordedPlan
+from faceloom.builds.storage.build import BuildStorage
 from faceloom.builds.storage.folder import FolderInUse
 from faceloom.builds.storage.open import open_build
 from faceloom.clients.client import Faceloom
@@ -112,7 +113,7 @@ class KubernetesExecutor:
         except FaceloomError as untold:
             log.warning("an event is missing", extra={"job": job_name(order), "cause": str(untold)})
 
-    async def _plan(self, order: Order, storage: BuildStorage) -> RecordedPlan:
+    async def _plan(self, order: Order, storage: BuildStorage) -> Plan:
         await to_end(storage.check)
         if await self.cluster.job(job_name(order)) and (plan := await to_end(storage.read_plan)):
             # The service before this one planned it; its workers know themselves how to wait for models.

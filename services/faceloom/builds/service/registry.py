@@ -197,7 +197,7 @@ class Builds:
             raise InvalidArgument(
                 f"cannot write to {order.output}: {error.strerror}", field="output"
             ) from None
-        if plan is not None and plan.recipe.spec != order.spec:
+        if plan is not None and not order.spec.continues(plan.recipe.spec):
             raise FailedPrecondition(
                 f"{order.output} holds a build of {plan.recipe.spec}", reason="OTHER_RECIPE"
             )

@@ -15,14 +15,17 @@ import errno
 import hashlib
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from faceloom.builds.plan import Plan
 from faceloom.core.atomic_files import link_or_copy, sync_file, sync_folder
-from faceloom.datasets.manifest import LATENTS, MANIFEST, Manifest, StoredFile, shard_faults
+from faceloom.datasets.layout import LATENTS
+from faceloom.datasets.manifest import MANIFEST, Manifest, StoredFile, shard_faults
 from faceloom.datasets.outcomes import Accepted, Failed, Outcome, Rejected
-from faceloom.datasets.recipe import Recipe
+from faceloom.datasets.recipe import Platform
+from faceloom.store.model import file_sha256
 
 _TEMPORARY = ".tmp-"
 
@@ -51,11 +54,19 @@ class Draft:
     index: int
     generation: int
     files: dict[str, StoredFile] = field(default_factory=dict)
+    encoders: set[str] = field(default_factory=set)
+    platforms: set[Platform] = field(default_factory=set)
 
-    def write(self, path: str, data: bytes) -> None:
-        """Adds a file."""
+    def write(self, path: str, data: bytes, pixels_sha256: str | None = None) -> None:
+        """Adds a file; of a picture, its digest of pixels too."""
         self._place(path).write_bytes(data)
-        self.files[path] = StoredFile(hashlib.sha256(data).hexdigest(), len(data))
+        digest = hashlib.sha256(data).hexdigest()
+        self.files[path] = StoredFile(digest, len(data), pixels_sha256)
+
+    def sign(self, encoders: Iterable[str], platforms: Iterable[Platform]) -> None:
+        """Notes who wrote pictures of it, and what they were computed on."""
+        self.encoders.update(encoders)
+        self.platforms.update(platforms)
 
     def take_over(self, path: str, shard: Shard) -> None:
         """Adds a file of an earlier generation as it is."""
@@ -73,12 +84,12 @@ class ShardStore:
 
     Args:
         folder: Where they are; made when the first is written.
-        recipe: What they must be made by.
+        plan: What each must hold, and be made by.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, plan: Plan) -> None:
         self._folder = folder
-        self._recipe = recipe
+        self._plan = plan
         self._drafts: set[Path] = set()
 
     def clean(self) -> None:
@@ -100,23 +111,24 @@ class ShardStore:
         self._drafts.add(folder)
         return Draft(folder, index, generation)
 
-    def commit(self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome]) -> Shard:
+    def commit(self, draft: Draft, outcomes: Sequence[Outcome]) -> Shard:
         """Makes a draft count.
 
         Args:
             draft: All files of the shard but the manifest.
-            blocks: The blocks it is made of.
             outcomes: How their candidates ended.
         """
         ordered = sorted(outcomes, key=lambda outcome: outcome.ordinal)
         manifest = Manifest(
-            recipe_digest=self._recipe.digest,
+            made_by=self._plan.recipe_of(draft.index).method_digest,
             index=draft.index,
-            blocks=list(blocks),
+            blocks=list(self._plan.blocks(draft.index)),
             accepted=[outcome for outcome in ordered if isinstance(outcome, Accepted)],
             rejected=[outcome for outcome in ordered if isinstance(outcome, Rejected)],
             failed=[outcome for outcome in ordered if isinstance(outcome, Failed)],
             files=draft.files,
+            encoders=tuple(sorted(draft.encoders)),
+            platforms=tuple(sorted(draft.platforms)),
         )
         (draft.folder / MANIFEST).write_bytes(manifest.to_bytes())
         files = [draft.folder / path for path in (*draft.files, MANIFEST)]
@@ -141,16 +153,16 @@ class ShardStore:
                 shutil.rmtree(older, ignore_errors=True)
         return Shard(target, manifest)
 
-    def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find(self, index: int) -> Shard | None:
         """The newest generation of a shard that counts."""
         for folder in generations(self._folder, index):
-            if not shard_faults(folder, self._recipe, index, blocks):
+            if not faults_of(folder, self._plan, index):
                 return Shard(folder, Manifest.from_bytes((folder / MANIFEST).read_bytes()))
         return None
 
-    def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find_only(self, index: int) -> Shard | None:
         """As `find`; every other generation is removed. Only for who may `clean`."""
-        found = self.find(index, blocks)
+        found = self.find(index)
         for folder in generations(self._folder, index):
             if found is None or folder != found.folder:
                 shutil.rmtree(folder)
@@ -159,6 +171,15 @@ class ShardStore:
     def whole(self, shard: Shard) -> Shard:
         """The shard: its folder has everything."""
         return shard
+
+
+def faults_of(
+    folder: Path, plan: Plan, index: int, hash_of: Callable[[Path], str] = file_sha256
+) -> list[str]:
+    """Why a folder does not count as the shard of that index; nothing when it does."""
+    return shard_faults(
+        folder, plan.recipe_of(index), index, plan.blocks(index), plan.rounds, hash_of
+    )
 
 
 def generations(folder: Path, index: int) -> list[Path]:

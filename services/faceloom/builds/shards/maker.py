@@ -9,14 +9,15 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from faceloom.builds.cancellation import to_end
+from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard
 from faceloom.builds.shards.shard import OpenShard, commit_again, retry_failed
 from faceloom.builds.stages import Stages
 from faceloom.builds.stopwatch import Stopwatch
-from faceloom.builds.storage.build import RecordedPlan, Shards
+from faceloom.builds.storage.build import Shards
 from faceloom.core.tracing import TRACER
+from faceloom.datasets.candidates import Block
 from faceloom.datasets.outcomes import Outcome
-from faceloom.datasets.plan import Block, block, shard_blocks
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ShardMaker:
         committed: Hears of every shard that counts now.
     """
 
-    plan: RecordedPlan
+    plan: Plan
     store: Shards
     stages: Stages
     stopwatch: Stopwatch
@@ -60,7 +61,7 @@ class ShardMaker:
 
     async def make_failed_again(self, shard: Shard) -> None:
         """The candidates of a shard that could not be made get another try."""
-        outcomes, made = await retry_failed(self.plan.recipe.spec, self.stages, shard)
+        outcomes, made = await retry_failed(self.plan, self.stages, shard)
         with self.stopwatch("commit"):
             self.committed(await to_end(commit_again, self.store, shard, outcomes, made))
 
@@ -75,9 +76,8 @@ class ShardMaker:
         )
 
     def _blocks(self, indexes: Iterable[int]) -> Iterator[tuple[OpenShard, Block]]:
-        spec = self.plan.recipe.spec
         for index in indexes:
-            blocks = shard_blocks(spec, self.plan.shards, index)
+            blocks = self.plan.blocks(index)
             shard = OpenShard(self.store, index, blocks)
             for number in blocks:
-                yield shard, block(spec, number)
+                yield shard, self.plan.block(number)

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from faceloom.builds.shards.commit import Shard
+from faceloom.builds.plan import Plan
+from faceloom.builds.shards.commit import Draft, Shard
 from faceloom.builds.stages import Batch, Stages, until_full
 from faceloom.builds.storage.build import Shards
-from faceloom.datasets.manifest import LATENTS
+from faceloom.datasets.candidates import block_of
+from faceloom.datasets.layout import LATENTS
 from faceloom.datasets.outcomes import Accepted, Failed, Outcome
-from faceloom.datasets.plan import block, block_of
-from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.png import ENCODER
 
 _Latents = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -23,7 +24,6 @@ class OpenShard:
 
     def __init__(self, store: Shards, index: int, blocks: range) -> None:
         self._store = store
-        self._blocks = blocks
         self._missing = set(blocks)
         self._draft = store.draft(index)
         self._outcomes: list[Outcome] = []
@@ -33,24 +33,23 @@ class OpenShard:
         """Writes a block's files. Blocks may be written at the same time."""
         for face in made.faces:
             for path, data in face.files.items():
-                self._draft.write(path, data)
+                self._draft.write(path, data, face.pixels[path])
 
     def complete(self, index: int, made: Batch) -> bool:
         """Takes note of a block that is written; answers whether it was the last one."""
         self._latents |= {face.outcome.ordinal: (face.z, face.w) for face in made.faces}
         self._outcomes += made.outcomes
+        _sign(self._draft, made)
         self._missing.remove(index)
         return not self._missing
 
     def commit(self) -> Shard:
         """Makes the shard count."""
         self._draft.write(LATENTS, _pack(self._latents))
-        return self._store.commit(self._draft, self._blocks, self._outcomes)
+        return self._store.commit(self._draft, self._outcomes)
 
 
-async def retry_failed(
-    spec: BuildSpec, stages: Stages, shard: Shard
-) -> tuple[list[Outcome], Batch]:
+async def retry_failed(plan: Plan, stages: Stages, shard: Shard) -> tuple[list[Outcome], Batch]:
     """Makes the failed candidates of a shard again.
 
     Returns:
@@ -58,18 +57,19 @@ async def retry_failed(
     """
     again: dict[int, list[Failed]] = {}
     for failed in shard.manifest.failed:
-        again.setdefault(block_of(spec, failed.ordinal), []).append(failed)
-    made = Batch([], [])
+        again.setdefault(block_of(plan.rounds, failed.ordinal), []).append(failed)
+    made = Batch([], [], set())
     for failures in again.values():
         batch = await stages.make_batch([failed.ordinal for failed in failures])
         made.outcomes += _with_attempts(batch.outcomes, failures)
         made.faces += batch.faces
+        made.platforms |= batch.platforms
     kept: list[Outcome] = [*shard.manifest.accepted, *shard.manifest.rejected, *made.outcomes]
     kept.sort(key=lambda outcome: outcome.ordinal)
     outcomes: list[Outcome] = []
     for index in shard.manifest.blocks:
-        own = [outcome for outcome in kept if block_of(spec, outcome.ordinal) == index]
-        outcomes += until_full(own, block(spec, index).quota)
+        own = [outcome for outcome in kept if block_of(plan.rounds, outcome.ordinal) == index]
+        outcomes += until_full(own, plan.block(index).quota)
     return outcomes, made
 
 
@@ -85,14 +85,21 @@ def commit_again(store: Shards, shard: Shard, outcomes: Sequence[Outcome], made:
     latents |= {ordinal: (face.z, face.w) for ordinal, face in faces.items()}
     kept = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
     draft = store.draft(shard.manifest.index)
+    draft.sign(shard.manifest.encoders, shard.manifest.platforms)
+    _sign(draft, made)
     for outcome in kept:
         for path in outcome.files.values():
             if outcome.ordinal in faces:
-                draft.write(path, faces[outcome.ordinal].files[path])
+                face = faces[outcome.ordinal]
+                draft.write(path, face.files[path], face.pixels[path])
             else:
                 draft.take_over(path, shard)
     draft.write(LATENTS, _pack({outcome.ordinal: latents[outcome.ordinal] for outcome in kept}))
-    return store.commit(draft, shard.manifest.blocks, outcomes)
+    return store.commit(draft, outcomes)
+
+
+def _sign(draft: Draft, made: Batch) -> None:
+    draft.sign((ENCODER,) if made.faces else (), made.platforms)
 
 
 def _with_attempts(outcomes: Sequence[Outcome], before: Sequence[Failed]) -> list[Outcome]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceloom.builds.finalize import FILES, SUMS, contents
+from faceloom.builds.finalize import contents
+from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard, latents_by_file
 from faceloom.builds.storage.bucket_shards import (
     TAR,
@@ -22,11 +23,10 @@ from faceloom.builds.storage.bucket_shards import (
 from faceloom.builds.storage.build import BuildStorage
 from faceloom.core.errors import UsageError
 from faceloom.datasets.latents import merge_latents
-from faceloom.datasets.layout import DATASET, SHARDS, STATE
-from faceloom.datasets.manifest import LATENTS, Manifest
+from faceloom.datasets.layout import DATASET, FILES, LATENTS, SHARDS, STATE, SUMS
+from faceloom.datasets.manifest import Manifest
 from faceloom.datasets.objects import Objects
 from faceloom.datasets.place import ObjectUrl
-from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.summary import Summary, summary_in, summary_text
 from faceloom.store.model import file_sha256
 
@@ -72,9 +72,9 @@ class BuildBucket(BuildStorage):
         """Names of the objects in a folder."""
         return list(self.objects.list(folder))
 
-    def shards(self, recipe: Recipe) -> ObjectShards:
+    def shards(self, plan: Plan) -> ObjectShards:
         """Its shards."""
-        return ObjectShards(self.objects, self.scratch, recipe)
+        return ObjectShards(self.objects, self.scratch, plan)
 
     def generations(self) -> dict[int, set[int]]:
         """All generations of all shards that have a manifest."""
@@ -97,9 +97,9 @@ class BuildBucket(BuildStorage):
         except FileNotFoundError:
             return None
 
-    def finalize(self, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+    def finalize(self, plan: Plan, shards: Sequence[Shard]) -> Summary:
         """Makes the dataset. One that is there and stays the same is complete all the while."""
-        made = contents(recipe, [shard.manifest for shard in shards])
+        made = contents(plan, [shard.manifest for shard in shards])
         latents = self.scratch / LATENTS
         merge_latents(latents, made.ordinals, latents_by_file(shards))
         listing, summary = made.closed(file_sha256(latents))

@@ -17,13 +17,13 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from faceloom.builds.shards.commit import Draft, Shard, ShardStore, generation_of
+from faceloom.builds.plan import Plan
+from faceloom.builds.shards.commit import Draft, Shard, ShardStore, faults_of, generation_of
 from faceloom.core.errors import FailedPrecondition
-from faceloom.datasets.layout import SHARDS
-from faceloom.datasets.manifest import LATENTS, MANIFEST, Manifest, shard_faults
+from faceloom.datasets.layout import LATENTS, SHARDS
+from faceloom.datasets.manifest import MANIFEST, Manifest
 from faceloom.datasets.objects import Objects
 from faceloom.datasets.outcomes import Outcome
-from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.tar import pack, unpack
 
 _MANIFEST = ".json"
@@ -37,16 +37,16 @@ class ObjectShards:
     Args:
         objects: Of the build.
         scratch: A temporary folder.
-        recipe: What shards must be made by.
+        plan: What each must hold, and be made by.
     """
 
-    def __init__(self, objects: Objects, scratch: Path, recipe: Recipe) -> None:
+    def __init__(self, objects: Objects, scratch: Path, plan: Plan) -> None:
         self._objects = objects
         self._brought = scratch / "brought"
         self._tar = scratch / "tar"
         self._tar.mkdir(exist_ok=True)
-        self._recipe = recipe
-        self._local = ShardStore(scratch / "made", recipe)
+        self._plan = plan
+        self._local = ShardStore(scratch / "made", plan)
         self._newest: dict[int, int] = {}
 
     def clean(self) -> None:
@@ -62,15 +62,15 @@ class ObjectShards:
         draft.generation = self._newest.get(index, -1) + 1
         return draft
 
-    def commit(self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome]) -> Shard:
+    def commit(self, draft: Draft, outcomes: Sequence[Outcome]) -> Shard:
         """Makes a draft count, or takes what another made of it."""
-        made = self._local.commit(draft, blocks, outcomes)
+        made = self._local.commit(draft, outcomes)
         for generation in count(draft.generation):
             self._upload(made, generation)
             path = manifest_path(draft.index, generation)
             won = self._objects.write_once(path, made.manifest.to_bytes())
             self._newest[draft.index] = generation
-            winner = None if won else self.bring(draft.index, generation, blocks)[0]
+            winner = None if won else self.bring(draft.index, generation)[0]
             # The store may have done what it was asked twice because its first answer was lost.
             if won or (winner and winner.manifest == made.manifest):
                 if generation > 0:
@@ -82,24 +82,24 @@ class ObjectShards:
                 return self._slim(winner)
         raise AssertionError("generations have no end")
 
-    def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find(self, index: int) -> Shard | None:
         """The newest generation of a shard that counts; of its files there are the latents."""
-        found = self.find_whole(index, blocks)
+        found = self.find_whole(index)
         return found and self._slim(found)
 
-    def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find_only(self, index: int) -> Shard | None:
         """As `find`; if there is one, every other generation is removed."""
         listed = self._list(index)
-        found = self._first_that_counts(listed, index, blocks)
+        found = self._first_that_counts(listed, index)
         if found is None:
             return None
         others = generations(listed)[index] - {generation_of(found.folder)}
         self._remove(listed, others)
         return self._slim(found)
 
-    def find_whole(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find_whole(self, index: int) -> Shard | None:
         """The newest generation of a shard that counts, with its pictures."""
-        return self._first_that_counts(self._list(index), index, blocks)
+        return self._first_that_counts(self._list(index), index)
 
     def whole(self, shard: Shard) -> Shard:
         """The shard with its pictures.
@@ -108,14 +108,12 @@ class ObjectShards:
             FailedPrecondition: It does not count any more.
         """
         manifest = shard.manifest
-        found = self.find_whole(manifest.index, manifest.blocks)
+        found = self.find_whole(manifest.index)
         if found is None:
             raise FailedPrecondition(f"shard {manifest.index} was damaged", reason="SHARD_DAMAGED")
         return found
 
-    def bring(
-        self, index: int, generation: int, blocks: Sequence[int]
-    ) -> tuple[Shard | None, list[str]]:
+    def bring(self, index: int, generation: int) -> tuple[Shard | None, list[str]]:
         """A shard with its files, if it counts; and why it does not."""
         folder = self.brought(index, generation)
         shutil.rmtree(folder, ignore_errors=True)
@@ -131,7 +129,7 @@ class ObjectShards:
             return None, [f"{MANIFEST}: {error}"]
         unpack(tar, folder)
         (folder / MANIFEST).write_bytes(text)
-        faults = shard_faults(folder, self._recipe, index, blocks)
+        faults = faults_of(folder, self._plan, index)
         if not faults and not self._is_packed(tar, folder, manifest):
             faults = ["the tar was changed between its files"]
         tar.unlink()
@@ -144,12 +142,10 @@ class ObjectShards:
     def _list(self, index: int) -> list[str]:
         return list(self._objects.list(f"{SHARDS}/{index:05d}"))
 
-    def _first_that_counts(
-        self, listed: Iterable[str], index: int, blocks: Sequence[int]
-    ) -> Shard | None:
+    def _first_that_counts(self, listed: Iterable[str], index: int) -> Shard | None:
         found = sorted(generations(listed).get(index, ()), reverse=True)
         self._newest[index] = found[0] if found else -1
-        brought = (self.bring(index, generation, blocks)[0] for generation in found)
+        brought = (self.bring(index, generation)[0] for generation in found)
         return next((shard for shard in brought if shard), None)
 
     def _is_packed(self, tar: Path, folder: Path, manifest: Manifest) -> bool:

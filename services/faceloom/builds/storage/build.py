@@ -4,27 +4,18 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
+from faceloom.builds.plan import Plan, PlannedRound, first_round, next_round
 from faceloom.builds.shards.commit import Draft, Shard
 from faceloom.core.errors import UsageError
 from faceloom.core.wording import unreadable
-from faceloom.datasets.layout import DATASET, PLAN, RECIPE
+from faceloom.datasets.layout import DATASET, PLAN, RECIPE, STATE, growth
 from faceloom.datasets.manifest import Manifest
 from faceloom.datasets.outcomes import Outcome
 from faceloom.datasets.place import Output
-from faceloom.datasets.plan import shard_count
 from faceloom.datasets.recipe import Recipe, differences
 from faceloom.datasets.summary import Summary
-
-
-@dataclass(frozen=True)
-class RecordedPlan:
-    """What a build was begun with. The number of shards cannot change while some are committed."""
-
-    recipe: Recipe
-    shards: int
 
 
 class Shards(Protocol):
@@ -39,13 +30,13 @@ class Shards(Protocol):
     def draft(self, index: int) -> Draft:
         """Begins a shard: the generation after whatever is there."""
 
-    def commit(self, draft: Draft, blocks: Sequence[int], outcomes: Sequence[Outcome]) -> Shard:
+    def commit(self, draft: Draft, outcomes: Sequence[Outcome]) -> Shard:
         """Makes a draft count, unless another of its generation does; answers with what counts."""
 
-    def find(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find(self, index: int) -> Shard | None:
         """The newest generation of a shard that counts."""
 
-    def find_only(self, index: int, blocks: Sequence[int]) -> Shard | None:
+    def find_only(self, index: int) -> Shard | None:
         """As `find`; every other generation is removed. Only for who may `clean`."""
 
     def whole(self, shard: Shard) -> Shard:
@@ -91,7 +82,7 @@ class BuildStorage(ABC):
         """Names of the files in a folder, as `read` takes them; none where there is no folder."""
 
     @abstractmethod
-    def shards(self, recipe: Recipe) -> Shards:
+    def shards(self, plan: Plan) -> Shards:
         """Its shards, while it is held."""
 
     @abstractmethod
@@ -116,7 +107,7 @@ class BuildStorage(ABC):
         """
 
     @abstractmethod
-    def finalize(self, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+    def finalize(self, plan: Plan, shards: Sequence[Shard]) -> Summary:
         """Makes the dataset out of all its shards, and declares it complete."""
 
     @abstractmethod
@@ -131,19 +122,22 @@ class BuildStorage(ABC):
             UsageError: It is not a build's, or a run is working on it.
         """
 
-    def read_plan(self) -> RecordedPlan | None:
-        """What the unfinished or finished build here was begun with.
+    def read_plan(self) -> Plan | None:
+        """What the unfinished or finished build here was begun with, and how it grew.
 
         Raises:
             UsageError: It cannot be read.
         """
+        recorded: list[PlannedRound] = []
+        name = PLAN
         try:
-            data = json.loads(self.read(PLAN))
-            return RecordedPlan(Recipe.from_json(data["recipe"]), int(data["shards"]))
+            while True:
+                recorded.append(PlannedRound.from_bytes(self.read(name)))
+                name = growth(len(recorded))
         except FileNotFoundError:
-            return None
+            return Plan(tuple(recorded)) if recorded else None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._unusable(PLAN, error) from None
+            raise self._unusable(name, error) from None
 
     def read_finished_recipe(self) -> Recipe | None:
         """What the dataset here was made by, if it is finished, even when its state was removed.
@@ -160,31 +154,64 @@ class BuildStorage(ABC):
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unusable(RECIPE, error) from None
 
-    def take_up(self, recipe: Recipe, shards: int | None) -> RecordedPlan:
+    def begun_with(self) -> Recipe | None:
+        """What the build or the dataset here is made by, as far as it has come.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        plan = self.read_plan()
+        return plan.recipe if plan else self.read_finished_recipe()
+
+    def take_up(self, recipe: Recipe, shards: int | None) -> Plan:
         """The plan that is recorded here; a new one where there is none. Many may do it at once.
+
+        A build of fewer candidates, or accepted faces, grows: what is missing is planned as one more round.
 
         Args:
             recipe: What the build is made by now.
-            shards: As in `run.Options`; only for a new plan.
+            shards: As in `run.Options`; only for what is not planned yet.
 
         Raises:
-            UsageError: The build here is of another recipe, or cannot be read.
+            UsageError: The build here is of another method, or larger; or it cannot be read.
+            InvalidArgument: There are no seeds left for it to grow.
         """
-        if self.read_plan() is None and self.read_finished_recipe() in (None, recipe):
-            self._record(RecordedPlan(recipe, shard_count(recipe.spec, shards)))
         plan = self.read_plan()
-        begun_with = plan.recipe if plan else self.read_finished_recipe()
-        changes = differences(begun_with, recipe) if begun_with else []
-        if plan is None or changes:
+        begun = plan.recipe if plan else self.read_finished_recipe()
+        if begun is not None:
+            self._check_same(begun, recipe)
+        if plan is not None and plan.recipe.spec == recipe.spec:
+            return plan
+        if plan is not None:
+            self.record(len(plan.recorded), next_round(plan, recipe, shards))
+        elif begun is not None and begun.spec != recipe.spec:
+            raise UsageError(
+                f"{self.output} cannot grow without its {STATE}; choose another output folder"
+            )
+        else:
+            self.record(0, first_round(begun or recipe, shards))
+        plan = self.read_plan()
+        # Another may have been faster, with another size.
+        if plan is None or plan.recipe.spec != recipe.spec:
+            raise UsageError(f"{self.output} was begun with another size just now")
+        return plan
+
+    def record(self, number: int, planned: PlannedRound) -> None:
+        """Puts a round of the plan in place, unless there is one."""
+        self.write_once(growth(number) if number else PLAN, planned.to_bytes())
+
+    def _check_same(self, begun: Recipe, recipe: Recipe) -> None:
+        changes = differences(begun, recipe)
+        if changes:
             raise UsageError(
                 f"{self.output} holds a build of another recipe ({'; '.join(changes)});"
                 " give what it was begun with, or choose another output folder"
             )
-        return plan
-
-    def _record(self, plan: RecordedPlan) -> None:
-        data = {"recipe": plan.recipe.to_json(), "shards": plan.shards}
-        self.write_once(PLAN, json.dumps(data, indent=1).encode() + b"\n")
+        spec = recipe.spec
+        if (begun.spec.candidates is None) != (spec.candidates is None):
+            raise UsageError(f"{self.output} holds {begun.spec}; it can grow in these alone")
+        if spec.target < begun.spec.target:
+            raise UsageError(f"{self.output} holds {begun.spec}; a dataset does not become smaller")
 
     def _unusable(self, name: str, error: Exception) -> UsageError:
         return UsageError(

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceloom.builds.finalize import FILES, finalize, reopen
+from faceloom.builds.finalize import finalize, reopen
+from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard, ShardStore, newest_generations
 from faceloom.builds.storage.build import BuildStorage
 from faceloom.core.atomic_files import take_lock, write_once
 from faceloom.core.errors import UsageError
-from faceloom.datasets.layout import DATASET, SHARDS, STATE
+from faceloom.datasets.layout import DATASET, FILES, SHARDS, STATE
 from faceloom.datasets.manifest import MANIFEST, Manifest
 from faceloom.datasets.outcomes import KINDS
-from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.summary import Summary, read_summary
 
 
@@ -89,9 +89,9 @@ class BuildFolder(BuildStorage):
         """Names of the files in a folder."""
         return [f"{folder}/{path.name}" for path in (self.output / folder).glob("[!.]*")]
 
-    def shards(self, recipe: Recipe) -> ShardStore:
+    def shards(self, plan: Plan) -> ShardStore:
         """Its shards."""
-        return ShardStore(self.output / SHARDS, recipe)
+        return ShardStore(self.output / SHARDS, plan)
 
     def committed(self) -> Mapping[int, str]:
         """The newest generation of every shard."""
@@ -106,9 +106,9 @@ class BuildFolder(BuildStorage):
         """The summary of a finished dataset."""
         return read_summary(self.output)
 
-    def finalize(self, recipe: Recipe, shards: Sequence[Shard]) -> Summary:
+    def finalize(self, plan: Plan, shards: Sequence[Shard]) -> Summary:
         """Makes the dataset."""
-        return finalize(self.output, recipe, shards)
+        return finalize(self.output, plan, shards)
 
     def reopen(self) -> None:
         """Takes back that the dataset is complete."""
