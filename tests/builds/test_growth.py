@@ -13,6 +13,7 @@ from faceloom.builds.run import Options, run_build
 from faceloom.builds.verification import verify
 from faceloom.core.errors import UsageError
 from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.verification import pixel_faults
 
 
 def rows(output: Path, name: str = "metadata.jsonl") -> dict[str, Any]:
@@ -131,6 +132,14 @@ async def test_another_encoder_and_another_processor_finish_what_one_began(
     assert summary["pixels_digest"] == once.summary.pixels_digest
     assert summary["dataset_digest"] != once.summary.dataset_digest
     assert rows(mixed).keys() == rows(whole).keys()
+    assert pixel_faults(mixed) == []
+    pictures = [json.loads(line) for line in (mixed / "metadata.jsonl").read_text().splitlines()]
+    one, other = (mixed / row["file_name"] for row in pictures[:2])
+    one.unlink()
+    one.write_bytes(other.read_bytes())
+    assert [str(fault) for fault in pixel_faults(mixed)] == [
+        f"{one.relative_to(mixed)}: has other pixels"
+    ]
     told = json.loads((mixed / "provenance.json").read_text())
     assert len(told["encoders"]) == 2 and "pillow 99, zlib 9, level 6" in told["encoders"]
     assert {one["processor"] for one in told["platforms"]} == {"AVX2", "AVX512"}

@@ -46,7 +46,8 @@ def build(
     profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a dataset of faces, sketches and layouts. The same command takes up what was interrupted.
+    """Build a dataset of faces, sketches and layouts. The same command takes up what was interrupted; a
+    larger number makes a finished dataset grow.
 
     Example: [bold]faceloom build --candidates 1000 --out faces[/bold]
     """

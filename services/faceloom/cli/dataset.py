@@ -24,6 +24,7 @@ from faceloom.cli.options import (
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.wording import counted
 from faceloom.datasets.place import ObjectUrl, local_dataset, output_of
+from faceloom.datasets.verification import pixel_faults
 
 app = typer.Typer(no_args_is_help=True, help="Bring finished datasets here.")
 
@@ -66,13 +67,26 @@ def fetch_command(
 
 def verify(
     dataset: Annotated[str, typer.Argument(help="Folder of a dataset, or s3://bucket/prefix.")],
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--pixels", help="Decode the pictures, too, and hash their pixels; in a folder."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Hash every file of a dataset again and name each fault.
 
     Example: [bold]faceloom verify faces[/bold]
     """
-    faults = verify_dataset(output_of(dataset))
+    output = output_of(dataset)
+    if pixels and not isinstance(output, Path):
+        raise UsageError(
+            "--pixels is for folders; faceloom dataset fetch brings a dataset into one"
+        )
+    faults = verify_dataset(output)
+    if pixels and isinstance(output, Path) and not faults:
+        faults = pixel_faults(output)
     result = {"faults": [vars(fault) for fault in faults]}
     print_result(result, as_json, "\n".join(map(str, faults)) or f"{dataset} is intact")
     if faults:
