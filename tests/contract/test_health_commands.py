@@ -11,6 +11,7 @@ from faceloom.cli.health import health, wait_closed
 from faceloom.core.errors import FaceloomError
 from faceloom.runtime.engine import InProcessEngine
 from faceloom.runtime.front import Front
+from faceloom.runtime.stack import free_port_offset
 
 
 async def test_health_of_a_front(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,10 +35,11 @@ async def test_health_of_a_service_by_its_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = fake_service()
-    front = Front(service, InProcessEngine(EchoHandler(service)), "127.0.0.1:0")
+    offset = free_port_offset()
+    front = Front(service, InProcessEngine(EchoHandler(service)), f"127.0.0.1:{50051 + offset}")
     await front.start()
     try:
-        await asyncio.to_thread(health, "generator", "", 5, front.port - 50051)
+        await asyncio.to_thread(health, "generator", "", 5, offset)
         monkeypatch.setenv("FACELOOM_TARGETS", f'{{"generator": "127.0.0.1:{front.port}"}}')
         await asyncio.to_thread(health, "generator")
     finally:
