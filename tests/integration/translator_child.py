@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from tests.translator_data import small_options
@@ -25,13 +25,13 @@ def die_in_save(number: int) -> None:
     """From now on, the so-manieth checkpoint is torn: half of it is written when the process dies."""
     save, count = torch.save, 0
 
-    def torn(state: dict[str, Any], path: Path) -> None:
+    def torn(state: dict[str, Any], file: BinaryIO) -> None:
         nonlocal count
-        save(state, path)
+        save(state, file)
         if "optimizer" in state:
             count += 1
             if count == number:
-                os.truncate(path, path.stat().st_size // 2)
+                file.truncate(file.tell() // 2)
                 die()
 
     torch.save = torn

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from faceloom.layouts.classes import CLASS_NAMES
-from faceloom.training.runs import Run, save_model, write_atomically
+from faceloom.training.runs import Run, save_model, save_state, write_atomically
 from faceloom.training.segmentation.scenes import Grounds, compose, tile_grids
 
 
@@ -81,6 +81,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_atomically(path, fail)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_state_is_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_state(tmp_path / name, {"a": torch.ones(2)})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_model_folder_matches_its_digest(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def test_a_folder_belongs_to_one_run_and_one_process(tmp_path: Path) -> None:
     with folder.held(mine):
         with pytest.raises(UsageError, match="another process"), RunFolder(folder.path).held(mine):
             pass
-        (folder.path / ".checkpoint.pt.4711").write_text("torn")
+        (folder.path / ".new-4711").write_text("torn")
     with folder.held(mine):
-        assert not list(folder.path.glob(".checkpoint*"))
+        assert not list(folder.path.glob(".new-*"))
     with pytest.raises(UsageError, match=r"options\.widths: \[1, 2\] there, \[1, 3\] here"):
         folder.check({"task": "sketch", "options": {"widths": (1, 3)}})
     (folder.path / "run.json").write_text("{")

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import re
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.error import URLError
 
 import typer
 
+from faceloom.core.atomic_files import replacing
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.proxies import open_url
 from faceloom.runtime.service import service
@@ -41,16 +41,13 @@ def fetch_archive(
     file = f"{service(name).name}.mar"
     expected = _expected(sums, file)
     place = f"{source.rstrip('/')}/{file}"
-    partial = into / f".{file}.partial"
     try:
-        found = _copy(place, partial)
-        if found != expected:
-            raise FaceloomError(f"{place} has sha256 {found}; {sums} wants {expected}")
-        os.replace(partial, into / file)
+        with replacing(into / file) as new:
+            found = _copy(place, new)
+            if found != expected:
+                raise FaceloomError(f"{place} has sha256 {found}; {sums} wants {expected}")
     except (OSError, URLError, http.client.HTTPException) as error:
         raise FaceloomError(f"cannot bring {place} into {into}: {error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     typer.echo(f"{into / file} {found}")
 
 

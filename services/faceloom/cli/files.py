@@ -1,16 +1,16 @@
 """Files that commands write: whole or not at all, and never over what they read."""
 
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
 from faceloom.cli.inputs import Source
+from faceloom.core.atomic_files import replacing
 from faceloom.core.errors import FaceloomError, UsageError
 
 Out = Annotated[
@@ -102,17 +102,12 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
     Raises:
         FaceloomError: It cannot be written there.
     """
-    partial = target.with_name(f".new-{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file:
+        with replacing(target) as new, new.open("xb") as file:
             yield file
-        os.replace(partial, target)
     except OSError as error:
         raise FaceloomError(f"cannot write {target}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def write_file(target: Path, data: bytes) -> str:

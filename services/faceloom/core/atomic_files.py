@@ -4,22 +4,32 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # What a filesystem says that has no second names for files, or no more of them.
 _NO_LINK = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Puts a file in place whole, whatever happens in between, and onto the disk."""
-    new = path.with_name(f".new-{uuid.uuid4().hex}")
-    try:
-        new.write_bytes(data)
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file under, which takes the place of `path` when the block ends.
+
+    It is whole then, and on the disk. After an error the old file is there as it was. Of several who write
+    at once the last one wins. Who is killed leaves a file `.new-*`.
+    """
+    with _beside(path) as new:
+        yield new
         sync_file(new)
         new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Puts a file in place whole, whatever happens in between, and onto the disk."""
+    with replacing(path) as new:
+        new.write_bytes(data)
 
 
 def write_once(path: Path, data: bytes) -> None:
@@ -27,19 +37,17 @@ def write_once(path: Path, data: bytes) -> None:
 
     Where files have no second names the last one wins.
     """
-    new = path.with_name(f".new-{uuid.uuid4().hex}")
-    try:
+    with _beside(path) as new:
         new.write_bytes(data)
         sync_file(new)
-        os.link(new, path)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            new.replace(path)
     sync_folder(path.parent)
 
 
@@ -55,12 +63,16 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Waits until a file's bytes are on the disk."""
-    _sync(path, os.O_RDONLY)
+    _sync(path)
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Waits until the names in a folder are on the disk, on filesystems that can be asked to."""
+    try:
+        _sync(path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def files_under(folder: Path) -> set[str]:
@@ -90,8 +102,20 @@ def take_lock(path: Path, shared: bool = False) -> int:
     return handle
 
 
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    new = path.with_name(f".new-{uuid.uuid4().hex}")
+    try:
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt":
+        # Windows opens no folders, and flushes no file that is open for reading.
+        return
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

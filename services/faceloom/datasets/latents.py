@@ -2,12 +2,11 @@
 
 import json
 import struct
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from faceloom.core.atomic_files import sync_file, sync_folder
+from faceloom.core.atomic_files import replacing
 
 SCHEMA = 2
 _FLOAT = "<f4"
@@ -32,20 +31,17 @@ def merge_latents(
     filled = {path: rows for path, rows in parts.items() if rows}
     first = load_file(next(iter(filled))) if filled else {}
     widths = {name: first[name].shape[1] if filled else 0 for name in ("w", "z")}
-    new = target.with_name(f".new-{uuid.uuid4().hex}")
-    starts = _begin(new, len(ordinals), widths)
     row_of = {ordinal: row for row, ordinal in enumerate(ordinals)}
-    for path, part in filled.items():
-        rows = [row_of[ordinal] for ordinal in part]
-        latents = load_file(path)
-        for name, start in starts.items():
-            shape = (len(ordinals), widths[name])
-            array = np.memmap(new, _FLOAT, "r+", start, shape)
-            array[rows] = latents[name]
-            array.flush()
-    sync_file(new)
-    new.replace(target)
-    sync_folder(target.parent)
+    with replacing(target) as new:
+        starts = _begin(new, len(ordinals), widths)
+        for path, part in filled.items():
+            rows = [row_of[ordinal] for ordinal in part]
+            latents = load_file(path)
+            for name, start in starts.items():
+                shape = (len(ordinals), widths[name])
+                array = np.memmap(new, _FLOAT, "r+", start, shape)
+                array[rows] = latents[name]
+                array.flush()
 
 
 def _begin(path: Path, rows: int, widths: dict[str, int]) -> dict[str, int]:

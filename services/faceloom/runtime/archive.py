@@ -6,13 +6,13 @@ and keeps its MANIFEST.json layout.
 
 import io
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from faceloom import __version__
+from faceloom.core.atomic_files import replacing
 from faceloom.runtime.service import Service
 from faceloom.runtime.torchserve.config import render_model_config
 
@@ -48,14 +48,9 @@ def write_archive(service: Service, models: Sequence[Path], target: Path) -> Pat
 
     target.mkdir(parents=True, exist_ok=True)
     archive = target / f"{service.name}.mar"
-    partial = archive.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
-            for name, content in sorted(members.items()):
-                _add(file, name, content)
-        os.replace(partial, archive)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(archive) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as file:
+        for name, content in sorted(members.items()):
+            _add(file, name, content)
     return archive
 
 

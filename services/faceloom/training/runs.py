@@ -3,7 +3,6 @@ the model folder, contact sheets."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +15,26 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from faceloom.core.atomic_files import replacing
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then fsync and rename it into place."""
+    """Let `write` fill a file that takes the place of `path` when it is whole, for everybody to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    temporary.chmod(0o644)  # safetensors creates files for their owner only
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with replacing(path) as new:
+        write(new)
+        new.chmod(0o644)  # safetensors creates files for their owner only
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what a run goes on from."""
+
+    def write(new: Path) -> None:
+        # Of a path torch.save would write the name, which is another every time, into the file.
+        with new.open("wb") as file:
+            torch.save(dict(state), file)
+
+    write_atomically(path, write)
 
 
 @dataclass
@@ -68,7 +72,7 @@ class Run:
             "rng": self.rng.get_state(),
             "step": self.step,
         }
-        write_atomically(self.checkpoint, lambda path: torch.save(state, path))
+        save_state(self.checkpoint, state)
 
     def steps(
         self, total: int, peak_rate: float, save_every: int, warm_up: int = 100

@@ -33,7 +33,7 @@ from faceloom.training.generator.latent_screening import learn_verdict, steer
 from faceloom.training.generator.objective import feature_l1, pyramid_l1
 from faceloom.training.generator.state import NETWORK, Run, update_average
 from faceloom.training.generator.teacher import Teacher, load_teacher, unit_z
-from faceloom.training.runs import write_atomically
+from faceloom.training.runs import save_state
 
 _HINT = 0.3
 _PSI_LOW = 0.4
@@ -156,7 +156,7 @@ def train(
 
     def save() -> None:
         run.seconds = time.monotonic() - started
-        write_atomically(checkpoint, lambda path: torch.save(run.state(), path))
+        save_state(checkpoint, run.state())
 
     while run.phase < len(phases):
         phase = phases[run.phase]
@@ -238,4 +238,4 @@ def keep_best(run: Run, out: Path, distance: float, floor: float) -> None:
         "total_images": run.images,
         "seconds": run.seconds,
     }
-    write_atomically(out / "best.pt", lambda path: torch.save(state, path))
+    save_state(out / "best.pt", state)

@@ -14,7 +14,7 @@ from PIL import Image
 from faceloom.core.atomic_files import take_lock
 from faceloom.core.errors import UsageError
 from faceloom.core.wording import unreadable
-from faceloom.training.runs import write_atomically
+from faceloom.training.runs import save_state, write_atomically
 
 DESCRIPTION: Final = "run.json"
 CHECKPOINT: Final = "checkpoint.pt"
@@ -78,7 +78,7 @@ class RunFolder:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
         try:
             self.check(description)
-            for left_behind in self.path.glob(".*.*"):
+            for left_behind in self.path.glob(".new-*"):
                 left_behind.unlink()
             text = json.dumps(description, indent=2) + "\n"
             write_atomically(self.path / DESCRIPTION, lambda path: path.write_text(text))
@@ -95,11 +95,11 @@ class RunFolder:
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
-        write_atomically(self._checkpoint, lambda path: torch.save(dict(state), path))
+        save_state(self._checkpoint, state)
 
     def write_best(self, state: Mapping[str, Any]) -> None:
         """Replace the best weights."""
-        write_atomically(self.best, lambda path: torch.save(dict(state), path))
+        save_state(self.best, state)
 
     def write_sample(self, step: int, sheet: Image.Image) -> None:
         """Write `samples/NNNNNN.png`."""
