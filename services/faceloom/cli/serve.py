@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from faceloom.builds.executors.registry import EXECUTORS, LOCAL
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.logs import log_json
 from faceloom.core.tracing import start_tracing
@@ -20,13 +20,6 @@ from faceloom.runtime.torchserve.engine import TorchServeEngine
 from faceloom.runtime.torchserve.metrics import TorchServeMetrics
 
 log = logging.getLogger(__name__)
-
-
-class ExecutorKind(StrEnum):
-    """Where builds are made."""
-
-    LOCAL = "local"
-    KUBERNETES = "kubernetes"
 
 
 def serve(
@@ -55,9 +48,13 @@ def serve(
         Path, typer.Option(envvar="FACELOOM_STATE", help="The pipeline's index of builds.")
     ] = Path("out/stack/builds"),
     executor: Annotated[
-        ExecutorKind,
-        typer.Option(envvar="FACELOOM_EXECUTOR", help="Where the pipeline's builds are made."),
-    ] = ExecutorKind.LOCAL,
+        str,
+        typer.Option(
+            envvar="FACELOOM_EXECUTOR",
+            help="Where the pipeline's builds are made.",
+            metavar=f"<{'|'.join(EXECUTORS)}>",
+        ),
+    ] = LOCAL,
 ) -> None:
     """Run one front, or the pipeline service, in the foreground.
 
@@ -70,8 +67,7 @@ def serve(
             # Not at the top: fronts are installed without what a build needs.
             from faceloom.cli.serve_pipeline import serve_pipeline
 
-            in_cluster = executor is ExecutorKind.KUBERNETES
-            asyncio.run(serve_pipeline(listen, metrics_port, state, in_cluster))
+            asyncio.run(serve_pipeline(listen, metrics_port, state, executor))
         else:
             metrics = TorchServeMetrics(name, engine_metrics)
             asyncio.run(_serve_front(name, listen, metrics_port, torchserve, management, metrics))

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from faceloom.builds.executors.executor import Executor
-from faceloom.builds.executors.local import LocalExecutor
+from faceloom.builds.executors.registry import executor
 from faceloom.builds.service.metrics import BuildCollector
 from faceloom.builds.service.records import BuildIndex
 from faceloom.builds.service.registry import Builds
@@ -17,19 +16,22 @@ from faceloom.runtime.server import Server, until_stopped
 _WATCHERS_GRACE_SECONDS = 1.0
 
 
-async def serve_pipeline(
-    listen: str, metrics_port: int | None, state: Path, kubernetes: bool
-) -> None:
+async def serve_pipeline(listen: str, metrics_port: int | None, state: Path, by: str) -> None:
     """Serves until the process is asked to stop.
 
+    Args:
+        listen: Where.
+        metrics_port: For Prometheus, if anywhere.
+        state: The index of builds.
+        by: The name of the executor that makes builds.
+
     Raises:
-        UsageError: Builds are to be made in a cluster that cannot be used.
+        UsageError: There is no such executor, or it cannot be used here.
     """
     registry = CollectorRegistry()
     server = Server(SERVICE, listen, registry, metrics_port)
     async with Faceloom.connect(wait=0) as faceloom:
-        executor = _in_cluster(faceloom) if kubernetes else LocalExecutor(faceloom)
-        builds = Builds(BuildIndex(state), executor)
+        builds = Builds(BuildIndex(state), executor(by, faceloom))
         registry.register(BuildCollector(builds.newest_first))
         add_PipelineServiceServicer_to_server(PipelineServicer(builds), server.grpc)
         await builds.start()
@@ -39,13 +41,3 @@ async def serve_pipeline(
         # Builds are taken up by the next process; whoever watches is told to come back.
         await builds.stop()
         await server.stop(_WATCHERS_GRACE_SECONDS)
-
-
-def _in_cluster(faceloom: Faceloom) -> Executor:
-    # Not at the top: only clusters need the client library.
-    from faceloom.builds.executors.cluster import Cluster
-    from faceloom.builds.executors.kubernetes import KubernetesExecutor
-    from faceloom.builds.executors.settings import cluster_settings
-
-    settings = cluster_settings()
-    return KubernetesExecutor(settings, Cluster(settings.namespace), faceloom)

@@ -6,10 +6,10 @@ Everything here takes objects as the API server sends them, JSON, and asks nobod
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from faceloom.builds.executors.job import CONTAINER
+from faceloom.builds.executors.workers import Waiting
 from faceloom.builds.worker import DETERMINISTIC, MISCONFIGURED, STOPPED
 
 Object = Mapping[str, Any]
@@ -66,21 +66,6 @@ def why_failed(job: Object, failed: Sequence[Object]) -> str:
     tries = Counter(map(index_of, culprits))
     worst = max(culprits, key=lambda pod: (tries[index_of(pod)], _created(pod)))
     return _failure(worst, tries[index_of(worst)])
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Why no worker runs.
-
-    Args:
-        reason: In a line.
-        hopeless: It will not pass by waiting.
-        queued: It is meant to wait, however long.
-    """
-
-    reason: str
-    hopeless: bool = False
-    queued: bool = False
 
 
 def why_waiting(job: Object, active: Sequence[Object], events: Iterable[Object]) -> Waiting | None:
