@@ -106,12 +106,13 @@ class FakeServices:
     def _sketch(self, data: bytes) -> Message:
         request = sketch_pb2.SketchRequest.FromString(data)
         self._meet_faults("sketch", _seeds(request.images))
+        classical = request.style == sketch_pb2.SKETCH_STYLE_CLASSICAL
         sketches = [
             image_pb2.Image(
                 format=image_pb2.IMAGE_FORMAT_GRAY8,
                 width=SIZE,
                 height=SIZE,
-                data=_pixels(image).max(axis=2).tobytes(),
+                data=(_pixels(image).max(axis=2) ^ (255 * classical)).astype(np.uint8).tobytes(),
             )
             for image in request.images
         ]

@@ -69,9 +69,9 @@ async def test_missing_short_and_extra_files_are_noticed(shard: Path) -> None:
 async def test_a_manifest_of_something_else_does_not_count(shard: Path) -> None:
     plan = plan_of(shard)
     for filter_, size, index, fault in (
-        ({"threshold": 0.6}, 12, 0, "it is of another recipe"),
-        ({"threshold": 0.5}, 128, 1, "it is of other blocks"),
-        ({"threshold": 0.5}, 128, 0, "it is of other blocks"),
+        ({"by": "model", "threshold": 0.6}, 12, 0, "it is of another recipe"),
+        ({"by": "model", "threshold": 0.5}, 128, 1, "it is of other blocks"),
+        ({"by": "model", "threshold": 0.5}, 128, 0, "it is of other blocks"),
     ):
         size_ = {"candidates": size, "accepted": None}
         data = plan.recipe.to_json() | {"filter": filter_, "size": size_}

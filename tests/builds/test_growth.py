@@ -121,7 +121,7 @@ async def test_another_encoder_and_another_processor_finish_what_one_began(
 ) -> None:
     mixed, whole = tmp_path / "mixed", tmp_path / "whole"
     await run_build(BuildSpec(candidates=100), mixed, FakeServices().client())
-    monkeypatch.setattr("faceloom.builds.shards.shard.ENCODER", "pillow 99, zlib 9, level 6")
+    monkeypatch.setattr("faceloom.builds.block_maker.ENCODER", "pillow 99, zlib 9, level 6")
     monkeypatch.setattr("faceloom.datasets.png.LEVEL", 1)
     await run_build(BuildSpec(candidates=300), mixed, FakeServices(processor="AVX512").client())
     monkeypatch.undo()

@@ -90,7 +90,7 @@ class Killed(BaseException):
     """Stands for the process ending here: nothing catches it."""
 
 
-STEPS = ("reopen", "_place_pictures", "write_atomically", "merge_latents", "link_or_copy")
+STEPS = ("reopen", "_place_files", "write_atomically", "merge_latents", "link_or_copy")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from faceloom.core.errors import InvalidArgument
+from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource, canonical_json, split_of
 from faceloom.datasets.recipe import Model, Platform, Recipe, differences
 from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.stage import SEGMENTATION, SKETCH
 
 OLD = Path("tests/data/schema-1/dataset")
 MODEL = Model("tiny", "1", "ab" * 32, "MIT")
@@ -19,7 +21,8 @@ RECIPE = Recipe(
     spec=BuildSpec(candidates=10, seed=3),
     source=FaceSource("ab" * 32, 0.7),
     models={name: MODEL for name in ("generator", "quality", "sketch", "segmentation")},
-    threshold=0.5,
+    filter=Filter(By.MODEL, threshold=0.5),
+    stages=(SKETCH, SEGMENTATION),
     class_names=("background", "skin"),
 )
 MODEL_TEXT = '{"digest":"' + "ab" * 32 + '","license":"MIT","name":"tiny","version":"1"}'
@@ -28,10 +31,15 @@ SOURCE_TEXT = (
     '"truncation_cutoff":null,"truncation_psi":0.7}'
 )
 METHOD_TEXT = (
-    '"class_names":["background","skin"],"faces":SOURCE,"filter":{"threshold":0.5},'
+    '"class_names":["background","skin"],"faces":SOURCE,"filter":{"by":"model","threshold":0.5},'
     '"models":{"generator":MODEL,"quality":MODEL,"segmentation":MODEL,"sketch":MODEL},'
 )
-TAIL = '"seed":3,"size":{"accepted":null,"candidates":10},"stages":["sketch","segmentation"]}'
+STAGES_TEXT = (
+    '"stages":[{"name":"sketch","outputs":[{"column":"sketch","encoding":"grey","folder":"sketches",'
+    '"suffix":".png"}],"service":"sketch"},{"name":"segmentation","outputs":[{"column":"layout",'
+    '"encoding":"labels","folder":"layouts","suffix":".png"}],"service":"segmentation"}]}'
+)
+TAIL = '"seed":3,"size":{"accepted":null,"candidates":10},' + STAGES_TEXT
 
 
 def filled(text: str) -> str:
@@ -46,7 +54,7 @@ def test_the_canonical_text_and_digests_are_those_written_by_hand() -> None:
     text = filled("{" + METHOD_TEXT + '"schema":2,' + TAIL)
     assert canonical_json(RECIPE.to_json()).decode() == text
     assert RECIPE.digest == sha256(text)
-    method = filled("{" + METHOD_TEXT + '"seed":3,"stages":["sketch","segmentation"]}')
+    method = filled("{" + METHOD_TEXT + '"seed":3,' + STAGES_TEXT)
     assert RECIPE.method_digest == sha256(method)
 
 
@@ -62,10 +70,11 @@ def test_seeds_and_ids_are_those_computed_by_hand() -> None:
     [
         replace(RECIPE, spec=BuildSpec(candidates=20_000, seed=3)),
         replace(RECIPE, spec=BuildSpec(accepted=7, seed=3)),
-        replace(RECIPE, threshold=0.9),
+        replace(RECIPE, filter=Filter(By.THRESHOLD, threshold=0.9)),
+        replace(RECIPE, stages=()),
         replace(RECIPE, models={**RECIPE.models, "quality": replace(MODEL, digest="cd" * 32)}),
     ],
-    ids=["size", "quota", "threshold", "filter"],
+    ids=["size", "quota", "threshold", "stages", "filter"],
 )
 def test_a_face_is_the_same_in_another_dataset(other: Recipe) -> None:
     assert other.digest != RECIPE.digest

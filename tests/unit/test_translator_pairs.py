@@ -103,7 +103,7 @@ def test_pairs_are_made_by_id_whatever_the_names_and_the_order(tmp_path: Path) -
         Image.new("RGB", (SIDE, SIDE), (shade,) * 3).save(tmp_path / files["images"])
         Image.new("L", (SIDE, SIDE), shade).save(tmp_path / files["sketches"])
         sums = {kind: file_sha256(tmp_path / path) for kind, path in files.items()}
-        record = FaceRecord(f"id{9 - number}", number, number, 0.7, 0.9, TRAIN, files, sums, {})
+        record = FaceRecord(f"id{9 - number}", number, number, 0.7, 0.9, TRAIN, files, sums, {}, {})
         records.append(record)
         w[record.id] = torch.full((4,), float(number))
     Image.new("L", (SIDE, SIDE), 255).save(tmp_path / "sketches" / "0.png")

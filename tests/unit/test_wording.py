@@ -8,10 +8,12 @@ import pytest
 from tests.commands import faceloom
 
 from faceloom.core.wording import counted
+from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource
 from faceloom.datasets.manifest import Manifest
 from faceloom.datasets.recipe import Model, Recipe, differences
 from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.stage import SEGMENTATION, SKETCH
 from faceloom.datasets.summary import summary_in
 from faceloom.store.model import BrokenModel, open_model
 
@@ -61,12 +63,25 @@ def test_what_is_no_model_is_one_line(text: str | None, why: str, tmp_path: Path
 def test_recipes_differ_in_words() -> None:
     model, source = Model("tiny", "1", "0" * 64, "MIT"), FaceSource("0" * 64, 0.7)
     spec = BuildSpec(candidates=64)
-    old = Recipe(spec, source, {"sketch": model}, 0.5, ("skin", "nose"))
-    new = Recipe(spec, replace(source, truncation_cutoff=8), {"sketch": model}, 0.5, ("skin",))
+    by_model = Filter(By.MODEL, threshold=0.5)
+    old = Recipe(
+        spec, source, {"sketch": model}, by_model, (SKETCH, SEGMENTATION), ("skin", "nose")
+    )
+    new = replace(
+        old,
+        source=replace(source, truncation_cutoff=8),
+        filter=Filter(By.TOP, top=9),
+        stages=(),
+        class_names=("skin",),
+    )
 
     assert differences(old, new) == [
         "class_names: skin, nose -> skin",
         "faces.truncation_cutoff: nothing -> 8",
+        "filter.by: model -> top",
+        "filter.threshold: 0.5 -> nothing",
+        "filter.top: nothing -> 9",
+        "stages: sketch, segmentation -> none",
     ]
 
 

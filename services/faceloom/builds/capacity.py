@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from faceloom.builds.stages import FACE_SERVICES, stage_calls
 from faceloom.datasets.candidates import BLOCK, block_count, shard_count
 from faceloom.datasets.spec import BuildSpec
 
@@ -16,9 +17,6 @@ RECORD_PER_SHARD = 8
 # manifest and record; who puts the dataset together lists the shard, and reads all three.
 OBJECTS_PER_WORKER = 7
 OBJECTS_PER_FINAL_SHARD = 4
-# A worker learns from every service what it is before it trusts it.
-PROBES_PER_WORKER = 4
-FILES_PER_FACE = 3
 _HOUR = 3600.0
 _MEASURED = "docs/performance.md: tiny models"
 
@@ -81,7 +79,7 @@ class Sizing:
         node_hours: Of all nodes.
         gpu_hours: Of all their GPUs.
         dataset_bytes: Of the dataset.
-        dataset_files: Pictures.
+        dataset_files: Of accepted faces: pictures, and whatever else stages make.
         store_requests: To an object store, all; to a volume, all but the writing of pictures.
         api_requests: To the API server, of the pipeline service.
         service_calls: To the model services.
@@ -111,6 +109,8 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
     seconds = candidates / (rates.candidates_per_second.value * fleet.nodes)
     node_hours = seconds / _HOUR * fleet.nodes
     polls = round(seconds / fleet.poll_seconds)
+    stages = stage_calls(spec.stages)
+    calls_per_batch = len(FACE_SERVICES) + len(stages)
     stored = accepted * rates.bytes_per_face.value + candidates * rates.bytes_per_candidate.value
     return Sizing(
         candidates=candidates,
@@ -122,12 +122,13 @@ def size(spec: BuildSpec, shards: int | None, rates: Rates, fleet: Fleet) -> Siz
         node_hours=node_hours,
         gpu_hours=node_hours * fleet.gpus_per_node,
         dataset_bytes=round(stored),
-        dataset_files=accepted * FILES_PER_FACE,
+        dataset_files=accepted * (1 + sum(len(call.stage.outputs) for call in stages)),
         store_requests=count * _requests_per_shard(fleet) + 2 * polls,
         # Created and deleted; looked at, with its pods when nothing was committed since.
         api_requests=2 + 2 * polls,
-        # A batch is generated and judged; what is kept of it is drawn and labelled.
-        service_calls=4 * -(-candidates // BLOCK) + PROBES_PER_WORKER * count,
+        # A batch is generated and judged; what is kept of it goes through the stages. A worker learns from
+        # each what answers it before it trusts it.
+        service_calls=calls_per_batch * (-(-candidates // BLOCK) + count),
     )
 
 

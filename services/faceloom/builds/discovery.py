@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from faceloom.builds.candidate import Candidate
 from faceloom.builds.retrying import PatientService, Refused
+from faceloom.builds.stages import images, stage_calls
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
-from faceloom.core.errors import FailedPrecondition, ServiceError
+from faceloom.core.errors import ServiceError
+from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource
 from faceloom.datasets.recipe import Model, Recipe
 from faceloom.datasets.spec import BuildSpec
 from faceloom.generator.v1 import generator_pb2
-from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.service import MAX_MESSAGE_BYTES
-from faceloom.segmentation.v1 import segmentation_pb2
-from faceloom.sketch.v1 import sketch_pb2
 
 # A single face that cannot be made must not keep the others from being made.
 ATTEMPTS = 4
@@ -37,23 +39,36 @@ class Probe:
 
 
 async def probe(
-    spec: BuildSpec, faceloom: Faceloom, services: Mapping[str, PatientService]
+    spec: BuildSpec,
+    faceloom: Faceloom,
+    services: Mapping[str, PatientService],
+    quality: str = "",
 ) -> Probe:
     """Learns the recipe of a build.
+
+    Args:
+        spec: What is asked for.
+        faceloom: The services.
+        services: How each of them is called.
+        quality: The quality model that is to judge, `name/version`; the one that is served when not given.
 
     Raises:
         ServiceError: A service does not answer, or refuses all of the first candidates.
     """
     for ordinal in range(ATTEMPTS):
         try:
-            return await _probe(spec, faceloom, services, (spec.seed << 32) + ordinal)
+            return await _probe(spec, faceloom, services, quality, (spec.seed << 32) + ordinal)
         except Refused as refused:
             error: ServiceError = refused.error
     raise error
 
 
 async def _probe(
-    spec: BuildSpec, faceloom: Faceloom, services: Mapping[str, PatientService], seed: int
+    spec: BuildSpec,
+    faceloom: Faceloom,
+    services: Mapping[str, PatientService],
+    quality: str,
+    seed: int,
 ) -> Probe:
     generated = await services["generator"].call(
         lambda: faceloom.generate(
@@ -65,38 +80,40 @@ async def _probe(
             )
         )
     )
-    images = [face.image for face in generated.faces]
+    face = Candidate(0, seed, "", generated.faces[0].image)
     classified = await services["quality"].call(
-        lambda: faceloom.classify(quality_pb2.ClassifyRequest(images=images))
-    )
-    drawn = await services["sketch"].call(
-        lambda: faceloom.sketch(
-            sketch_pb2.SketchRequest(images=images, output_format=image_pb2.IMAGE_FORMAT_GRAY8)
+        lambda: faceloom.classify(
+            quality_pb2.ClassifyRequest(images=images([face]), model_version=quality)
         )
     )
-    labelled = await services["segmentation"].call(
-        lambda: faceloom.segment(
-            segmentation_pb2.SegmentRequest(
-                images=images, output_format=image_pb2.IMAGE_FORMAT_LABELS8
-            )
-        )
-    )
-    if tuple(labelled.class_names) != CLASS_NAMES:
-        raise FailedPrecondition(
-            "the segmentation service names other classes than CelebAMask-HQ's 19, in its order",
-            reason="UNKNOWN_CLASSES",
-        )
+    answers: dict[str, Any] = {"generator": generated, "quality": classified}
+    largest = generated.ByteSize()
+    class_names: tuple[str, ...] = ()
+    calls = stage_calls(spec.stages)
+    for call in calls:
+        name = call.stage.service
+        answer = await services[name].call(partial(faceloom.call, name, call.request([face], "")))
+        class_names += tuple(call.class_names(answer))
+        for values in call.answers(answer):
+            face.add(call.stage, values)
+        largest = max(largest, answer.ByteSize())
+        answers[name] = answer
     recipe = Recipe(
         spec=spec,
         source=FaceSource(generated.model.digest, spec.truncation_psi),
-        models={
-            "generator": Model.of(generated.model),
-            "quality": Model.of(classified.model),
-            "sketch": Model.of(drawn.model),
-            "segmentation": Model.of(labelled.model),
-        },
-        threshold=classified.threshold,
-        class_names=tuple(labelled.class_names),
+        models={name: Model.of(answer.model) for name, answer in answers.items()},
+        filter=_filter(spec, classified.threshold),
+        stages=tuple(call.stage for call in calls),
+        class_names=class_names,
     )
-    largest = max(generated.ByteSize(), drawn.ByteSize(), labelled.ByteSize())
     return Probe(recipe, max(1, int(MAX_MESSAGE_BYTES * _FILL) // largest))
+
+
+def _filter(spec: BuildSpec, threshold: float) -> Filter:
+    if spec.kept is not None:
+        return Filter(By.PEOPLE, kept=spec.kept)
+    if spec.top is not None:
+        return Filter(By.TOP, top=spec.top)
+    if spec.threshold is not None:
+        return Filter(By.THRESHOLD, threshold=spec.threshold)
+    return Filter(By.MODEL, threshold=threshold)

@@ -17,6 +17,7 @@ from typing import Any
 
 from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard, latents_by_file
+from faceloom.builds.stages import STAGES
 from faceloom.core.atomic_files import (
     files_under,
     link_or_copy,
@@ -39,8 +40,10 @@ from faceloom.datasets.layout import (
     SUMS,
 )
 from faceloom.datasets.manifest import Manifest, StoredFile
-from faceloom.datasets.outcomes import KINDS, Accepted, Failed, Rejected, seed_to_json
+from faceloom.datasets.outcomes import Accepted, Failed, Rejected, seed_to_json
+from faceloom.datasets.provenance import Provenance
 from faceloom.datasets.recipe import Platform, Recipe
+from faceloom.datasets.stage import Kind
 from faceloom.datasets.summary import SCHEMA, Summary, document, summary_text
 from faceloom.datasets.verification import sums_text
 from faceloom.layouts.classes import PALETTE
@@ -88,7 +91,7 @@ def finalize(output: Path, plan: Plan, shards: Sequence[Shard]) -> Summary:
         for outcome in shard.manifest.accepted
         for path in outcome.files.values()
     }
-    _place_pictures(output, sources)
+    _place_files(output, plan.recipe.kinds, sources)
     made = contents(plan, [shard.manifest for shard in shards])
     for name, text in made.texts.items():
         write_atomically(output / name, text)
@@ -117,15 +120,15 @@ def contents(plan: Plan, manifests: Sequence[Manifest]) -> Contents:
         METADATA: _lines(metadata_row(one, recipe, files) for one in accepted),
         REJECTED: _lines(rejected_row(one) for one in rejected),
         FAILED: _lines(failed_row(one) for one in failed),
-        LABELS: document(labels(recipe)),
+        **({LABELS: document(labels(recipe))} if recipe.class_names else {}),
         RECIPE: document(recipe.to_json()),
-        PROVENANCE: document({"schema": SCHEMA, **asdict(made_with)}),
-        README: dataset_card(recipe, made_with.platforms, *counts).encode(),
+        PROVENANCE: document(made_with.to_json()),
+        README: dataset_card(recipe, _contents_of(recipe), made_with.platforms, *counts).encode(),
     }
     sums = {path: file.sha256 for path, file in files.items()}
     sums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
     ordinals = [one.ordinal for one in accepted]
-    return Contents(recipe, ordinals, texts, sums, counts, _pixels_digest(files))
+    return Contents(recipe, ordinals, texts, sums, counts, _pixels_digest(recipe, files))
 
 
 def reopen(output: Path) -> None:
@@ -138,23 +141,21 @@ def metadata_row(
     outcome: Accepted, recipe: Recipe, files: Mapping[str, StoredFile]
 ) -> dict[str, Any]:
     """The line of metadata.jsonl for an accepted face."""
-    image, sketch, layout = (outcome.files[kind] for kind in KINDS)
+    stored = [(kind, files[outcome.files[kind.folder]]) for kind in recipe.kinds]
     return {
-        "file_name": image,
-        "sketch_file_name": sketch,
-        "layout_file_name": layout,
+        **{kind.column_of("file_name"): outcome.files[kind.folder] for kind in recipe.kinds},
         "id": outcome.id,
         "ordinal": outcome.ordinal,
         "seed": seed_to_json(outcome.seed),
         "truncation_psi": recipe.source.truncation_psi,
         "quality": outcome.score,
         "split": split_of(outcome.id),
-        "sha256": files[image].sha256,
-        "sketch_sha256": files[sketch].sha256,
-        "layout_sha256": files[layout].sha256,
-        "pixels_sha256": files[image].pixels_sha256,
-        "sketch_pixels_sha256": files[sketch].pixels_sha256,
-        "layout_pixels_sha256": files[layout].pixels_sha256,
+        **{kind.column_of("sha256"): file.sha256 for kind, file in stored},
+        **{
+            kind.column_of("pixels_sha256"): file.pixels_sha256
+            for kind, file in stored
+            if kind.is_picture
+        },
     }
 
 
@@ -184,51 +185,53 @@ def labels(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Provenance:
-    """What a dataset was made with that is no part of its recipe.
-
-    Args:
-        encoders: Who wrote its PNG files.
-        platforms: What services computed on.
-    """
-
-    encoders: Sequence[str]
-    platforms: Sequence[Platform]
-
-
-def _provenance(plan: Plan, manifests: Sequence[Manifest]) -> _Provenance:
-    encoders, platforms = set(), set()
+def _provenance(plan: Plan, manifests: Sequence[Manifest]) -> Provenance:
+    encoders: set[str] = set()
+    platforms: set[Platform] = set()
     for manifest in manifests:
-        recipe = plan.recipe_of(manifest.index)
-        # Of schema 1 the recipe says it.
-        encoders |= set(manifest.encoders or ([recipe.encoder] if recipe.encoder else ()))
-        platforms |= set(manifest.platforms or recipe.platforms)
-    return _Provenance(sorted(encoders), sorted(platforms))
+        older = Provenance.of_schema_1(plan.recipe_of(manifest.index))
+        encoders.update(manifest.encoders or older.encoders)
+        platforms.update(manifest.platforms or older.platforms)
+    return Provenance.of(encoders, platforms)
 
 
-def _pixels_digest(files: Mapping[str, StoredFile]) -> str | None:
-    pixels = {path: file.pixels_sha256 for path, file in files.items() if file.pixels_sha256}
-    if len(pixels) < len(files):
-        return None
+def _contents_of(recipe: Recipe) -> dict[str, str]:
+    """What is in the files of each kind that a stage makes."""
+    return {
+        kind.folder: content
+        for stage in recipe.stages
+        for kind, content in zip(stage.outputs, STAGES[stage.name].contents, strict=True)
+    }
+
+
+def _pixels_digest(recipe: Recipe, files: Mapping[str, StoredFile]) -> str | None:
+    pictures = {kind.folder for kind in recipe.kinds if kind.is_picture}
+    pixels = {}
+    for path, file in files.items():
+        if path.partition("/")[0] not in pictures:
+            continue
+        if file.pixels_sha256 is None:
+            return None
+        pixels[path] = file.pixels_sha256
     return hashlib.sha256(sums_text(pixels)).hexdigest()
 
 
-def _place_pictures(output: Path, sources: Mapping[str, Shard]) -> None:
-    """Exactly those pictures, whatever an interrupted or an earlier run left."""
-    for kind in KINDS:
-        (output / kind).mkdir(exist_ok=True)
-        for path in files_under(output / kind):
-            if f"{kind}/{path}" not in sources:
-                (output / kind / path).unlink()
+def _place_files(output: Path, kinds: Iterable[Kind], sources: Mapping[str, Shard]) -> None:
+    """Exactly those files of faces, whatever an interrupted or an earlier run left."""
+    folders = [output / kind.folder for kind in kinds]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        for path in files_under(folder):
+            if f"{folder.name}/{path}" not in sources:
+                (folder / path).unlink()
     for path, shard in sources.items():
         source, target = shard.folder / path, output / path
         if target.exists() and target.samefile(source):
             continue
         target.unlink(missing_ok=True)
         link_or_copy(source, target)
-    for kind in KINDS:
-        sync_folder(output / kind)
+    for folder in folders:
+        sync_folder(folder)
 
 
 def _ordinal(outcome: Accepted | Rejected | Failed) -> int:

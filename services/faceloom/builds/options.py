@@ -1,8 +1,9 @@
-"""How a build is run. None of it reaches the dataset's bytes."""
+"""How a build is run. The recipe says what is made; none of this is in it."""
 
 from dataclasses import dataclass, field
 
 from faceloom.builds.retrying import Patience
+from faceloom.datasets.place import Output
 
 DEFAULT_JOBS = 4
 
@@ -16,12 +17,18 @@ class Options:
         shards: How many shards to commit in; about one for 256 faces when not given.
         retry_failed: Make the failed candidates of committed shards again.
         patience: How long to wait for services.
+        pool: A finished dataset whose scores and faces are used instead of being made again.
+        quality: The quality model that judges, `name/version`; the one that is served when not given.
+        kept: The ordinals that people chose, as `BuildSpec.kept` names them.
     """
 
     jobs: int = DEFAULT_JOBS
     shards: int | None = None
     retry_failed: bool = False
     patience: Patience = field(default_factory=Patience)
+    pool: Output | None = None
+    quality: str = ""
+    kept: tuple[int, ...] = ()
 
 
 DEFAULT = Options()

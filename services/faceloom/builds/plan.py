@@ -13,16 +13,35 @@ SCHEMA: Final = 2
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a build does not make, or decide, candidate by candidate.
+
+    Args:
+        pool: A finished dataset whose scores and faces are used: a folder, s3://bucket/prefix, or a folder of
+            the build's own state.
+        kept: Which ordinals are kept, where the recipe's filter is a choice.
+    """
+
+    pool: str = ""
+    kept: tuple[int, ...] = ()
+
+
+NOTHING: Final = Source()
+
+
+@dataclass(frozen=True)
 class PlannedRound:
-    """A round as it was recorded. Neither part of it changes while the build is there.
+    """A round as it was recorded. No part of it changes while the build is there.
 
     Args:
         recipe: What the dataset is made by once this round is done.
         shards: How many shards the round has.
+        source: What is not made, but taken or chosen.
     """
 
     recipe: Recipe
     shards: int
+    source: Source = NOTHING
 
     @classmethod
     def from_bytes(cls, text: bytes) -> "PlannedRound":
@@ -35,11 +54,14 @@ class PlannedRound:
         # Schema 1 had no number.
         if data.get("schema", 1) > SCHEMA:
             raise ValueError(f"schema {data['schema']}; this version reads up to {SCHEMA}")
-        return cls(Recipe.from_json(data["recipe"]), int(data["shards"]))
+        source = Source(data.get("pool", ""), tuple(data.get("kept", ())))
+        return cls(Recipe.from_json(data["recipe"]), int(data["shards"]), source)
 
     def to_bytes(self) -> bytes:
         """The round as a file."""
         data = {"schema": SCHEMA, "recipe": self.recipe.to_json(), "shards": self.shards}
+        data |= {"pool": self.source.pool} if self.source.pool else {}
+        data |= {"kept": self.source.kept} if self.source.kept else {}
         return json.dumps(data, indent=1).encode() + b"\n"
 
 
@@ -53,6 +75,11 @@ class Plan:
     def recipe(self) -> Recipe:
         """What the dataset is made by."""
         return self.recorded[-1].recipe
+
+    @property
+    def source(self) -> Source:
+        """What is taken, or chosen, for what is still to be made."""
+        return self.recorded[-1].source
 
     @property
     def shards(self) -> int:
@@ -88,21 +115,23 @@ class Plan:
         raise IndexError(shard)
 
 
-def first_round(recipe: Recipe, shards: int | None) -> PlannedRound:
+def first_round(recipe: Recipe, shards: int | None, source: Source) -> PlannedRound:
     """The round that a build begins with, in as many shards as wanted or as suit it."""
-    return _round(recipe, shards, ())
+    return _round(recipe, shards, source, ())
 
 
-def next_round(plan: Plan, larger: Recipe, shards: int | None) -> PlannedRound:
+def next_round(plan: Plan, larger: Recipe, shards: int | None, source: Source) -> PlannedRound:
     """The round that makes a build as large as a recipe of the same method says.
 
     Raises:
         InvalidArgument: There are no seeds left for it.
     """
     earlier = [one.recipe.spec.target for one in plan.recorded]
-    return _round(plan.recipe.grown_to(larger), shards, earlier)
+    return _round(plan.recipe.grown_to(larger), shards, source, earlier)
 
 
-def _round(recipe: Recipe, shards: int | None, earlier: Sequence[int]) -> PlannedRound:
+def _round(
+    recipe: Recipe, shards: int | None, source: Source, earlier: Sequence[int]
+) -> PlannedRound:
     new = rounds(recipe.spec, earlier)[-1]
-    return PlannedRound(recipe, shard_count(len(new.blocks), shards))
+    return PlannedRound(recipe, shard_count(len(new.blocks), shards), source)

@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from faceloom.builds.block_maker import BlockMaker, patient_services
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
 from faceloom.builds.options import DEFAULT, Options
-from faceloom.builds.plan import Plan
+from faceloom.builds.plan import Plan, Source
+from faceloom.builds.pool import Pool, judge_of, open_source
 from faceloom.builds.progress import Phase, Progress, Tally
 from faceloom.builds.run_stats import Records, recorded
 from faceloom.builds.shards.commit import Shard
 from faceloom.builds.shards.maker import ShardMaker
-from faceloom.builds.stages import SERVICES, Stages, patient_services
+from faceloom.builds.stages import services_of
 from faceloom.builds.status import finished
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.builds.storage.build import BuildStorage, Shards
@@ -20,7 +22,8 @@ from faceloom.builds.storage.open import open_build
 from faceloom.builds.verification import is_intact
 from faceloom.clients.client import Faceloom
 from faceloom.datasets.candidates import shard_count
-from faceloom.datasets.place import Output
+from faceloom.datasets.layout import POOL
+from faceloom.datasets.place import Output, below
 from faceloom.datasets.recipe import Recipe, differences
 from faceloom.datasets.spec import BuildSpec
 from faceloom.datasets.summary import Summary
@@ -81,35 +84,65 @@ class _Run:
         self._storage = storage
         self._faceloom = faceloom
         self._options = options
-        self._stopwatch = Stopwatch((*SERVICES, "encode", "commit", "finalize"))
+        self._stopwatch = Stopwatch((*services_of(spec.stages), "encode", "commit", "finalize"))
+        self._on_progress = on_progress
         self._tally = Tally(self._stopwatch, on_progress)
         self._shards: dict[int, Shard] = {}
 
     async def run(self) -> Result:
         options = self._options
-        services = patient_services(options.jobs, options.patience, self._stopwatch)
+        services = patient_services(
+            self._spec.stages, options.jobs, options.patience, self._stopwatch
+        )
         self._tally.spent_before = await to_end(Records(self._storage).total)
         self._tally.enter(Phase.PREPARING)
-        found = await probe(self._spec, self._faceloom, services)
+        begun = await to_end(self._storage.read_plan)
+        quality = options.quality or (judge_of(begun) if begun else "")
+        found = await probe(self._spec, self._faceloom, services, quality)
         finished = await to_end(self._finished, found.recipe)
         if finished is not None:
             return self._result(finished)
-        plan = await to_end(self._storage.take_up, found.recipe, options.shards)
+        source = await self._source(begun)
+        opened = await to_end(open_source, self._storage.output, found.recipe, source)
+        plan = await to_end(self._storage.take_up, opened.recipe, options.shards, opened.source)
         self._tally.recipe_digest = plan.recipe.digest
         planned = plan.recorded[-1].shards
         if options.shards and planned != shard_count(len(plan.rounds[-1].blocks), options.shards):
             self._note(f"this build keeps the number of shards that it was begun with: {planned}")
-        stages = Stages(
-            plan.recipe, found.items_per_message, self._faceloom, services, self._stopwatch
+        blocks = BlockMaker(
+            plan.recipe,
+            found.items_per_message,
+            self._faceloom,
+            services,
+            self._stopwatch,
+            await to_end(Pool, opened.pool, plan.recipe) if opened.pool else None,
+            plan.source.kept,
         )
         async with recorded(self._storage, self._stopwatch):
-            return await self._make(plan, stages)
+            return await self._make(plan, blocks)
 
-    async def _make(self, plan: Plan, stages: Stages) -> Result:
+    async def _source(self, begun: Plan | None) -> Source:
+        """The pool that was given or recorded; where the best are chosen of none, a pool of scores."""
+        if self._options.pool is not None:
+            return Source(str(self._options.pool), self._options.kept)
+        if begun is not None:
+            return begun.source
+        if not self._spec.top:
+            return Source()
+        await run_build(
+            replace(self._spec, top=0, stages=()),
+            below(self._storage.output, POOL),
+            self._faceloom,
+            replace(self._options, retry_failed=False),
+            self._on_progress,
+        )
+        return Source(POOL)
+
+    async def _make(self, plan: Plan, blocks: BlockMaker) -> Result:
         store = self._storage.shards(plan)
         store.clean()
         self._tally.shards = plan.shards
-        maker = ShardMaker(plan, store, stages, self._stopwatch, self._tally.judged, self._count)
+        maker = ShardMaker(plan, store, blocks, self._stopwatch, self._tally.judged, self._count)
         try:
             await self._find_committed(store, plan)
             self._tally.enter(Phase.RUNNING)

@@ -12,16 +12,18 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from faceloom.builds.block_maker import BlockMaker, patient_services
 from faceloom.builds.cancellation import one_cause, to_end
-from faceloom.builds.discovery import Probe, probe
+from faceloom.builds.discovery import probe
 from faceloom.builds.options import DEFAULT_JOBS, Options
 from faceloom.builds.plan import Plan
+from faceloom.builds.pool import Pool, judge_of, open_pool
 from faceloom.builds.retrying import Patience
 from faceloom.builds.run import run_build
 from faceloom.builds.run_stats import recorded
 from faceloom.builds.shards.commit import Shard
 from faceloom.builds.shards.maker import ShardMaker
-from faceloom.builds.stages import SERVICES, Stages, patient_services
+from faceloom.builds.stages import services_of
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.builds.storage.build import BuildStorage
 from faceloom.builds.storage.folder import CannotWrite, FolderInUse
@@ -30,6 +32,7 @@ from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FaceloomError, FailedPrecondition, UsageError
 from faceloom.datasets.objects import StoreMisconfigured
 from faceloom.datasets.place import Output
+from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.spec import BuildSpec
 
 log = logging.getLogger(__name__)
@@ -88,16 +91,26 @@ async def work(
     patience = patience or Patience()
     storage = open_build(assignment.output)
     await to_end(storage.check)
-    spec = await to_end(_spec, assignment, storage)
+    begun = None if assignment.spec else await to_end(storage.read_plan)
+    spec = _spec(assignment, begun)
     with one_cause(assignment.output):
-        stopwatch = Stopwatch((*SERVICES, "encode", "commit"))
-        services = patient_services(assignment.jobs, patience, stopwatch)
-        found = await probe(spec, faceloom, services)
+        stopwatch = Stopwatch((*services_of(spec.stages), "encode", "commit"))
+        services = patient_services(spec.stages, assignment.jobs, patience, stopwatch)
+        found = await probe(spec, faceloom, services, judge_of(begun) if begun else "")
         async with _held(storage):
-            plan = await to_end(_begin, storage, found, assignment)
-            stages = Stages(plan.recipe, found.items_per_message, faceloom, services, stopwatch)
+            plan = await to_end(_begin, storage, found.recipe, assignment)
+            pool = await to_end(open_pool, storage.output, plan.source.pool)
+            blocks = BlockMaker(
+                plan.recipe,
+                found.items_per_message,
+                faceloom,
+                services,
+                stopwatch,
+                await to_end(Pool, pool, plan.recipe) if pool else None,
+                plan.source.kept,
+            )
             async with recorded(storage, stopwatch):
-                await _make(assignment, storage, plan, stages, stopwatch)
+                await _make(assignment, storage, plan, blocks, stopwatch)
         if assignment.finalize and len(await to_end(storage.committed)) == plan.shards:
             await _finalize(assignment, storage, spec, plan, faceloom, patience)
 
@@ -113,20 +126,23 @@ def exit_code(error: FaceloomError) -> int:
     return DETERMINISTIC if isinstance(error, UsageError) else FAILED
 
 
-def _spec(assignment: Assignment, storage: BuildStorage) -> BuildSpec:
+def _spec(assignment: Assignment, begun: Plan | None) -> BuildSpec:
     if assignment.spec is not None:
+        if assignment.spec.is_choice:
+            raise Misconfigured(
+                "a worker knows no scores but its own: make a pool, then faceloom dataset select POOL --top N"
+            )
         return assignment.spec
-    plan = storage.read_plan()
-    if plan is None:
+    if begun is None:
         raise Misconfigured(
-            f"{storage.output} holds no plan; give --candidates N or --accepted N to begin a build,"
+            f"{assignment.output} holds no plan; give --candidates N or --accepted N to begin a build,"
             " or check that it is where the build was begun"
         )
-    return plan.recipe.spec
+    return begun.recipe.spec
 
 
-def _begin(storage: BuildStorage, found: Probe, assignment: Assignment) -> Plan:
-    plan = storage.take_up(found.recipe, assignment.shards)
+def _begin(storage: BuildStorage, recipe: Recipe, assignment: Assignment) -> Plan:
+    plan = storage.take_up(recipe, assignment.shards)
     if not 0 <= assignment.index < plan.shards:
         raise Misconfigured(
             f"there is no shard {assignment.index}: the build has {plan.shards}; start as many workers"
@@ -138,11 +154,11 @@ async def _make(
     assignment: Assignment,
     storage: BuildStorage,
     plan: Plan,
-    stages: Stages,
+    blocks: BlockMaker,
     stopwatch: Stopwatch,
 ) -> None:
     store = storage.shards(plan)
-    maker = ShardMaker(plan, store, stages, stopwatch, lambda outcomes: None, _say_committed)
+    maker = ShardMaker(plan, store, blocks, stopwatch, lambda outcomes: None, _say_committed)
     try:
         shard = await to_end(store.find, assignment.index)
         if shard is None:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -22,7 +23,21 @@ from faceloom.cli.options import (
     connect,
     print_result,
 )
-from faceloom.cli.spec import Accepted, Candidates, Psi, Seed, Shards, spec_of
+from faceloom.cli.spec import (
+    DEFAULT_STAGES,
+    Accepted,
+    Candidates,
+    FilterName,
+    Psi,
+    Seed,
+    Shards,
+    Stages,
+    Threshold,
+    Top,
+    spec_of,
+    threshold_of,
+)
+from faceloom.clients.client import Faceloom
 from faceloom.datasets.place import Output, output_of
 from faceloom.datasets.spec import BuildSpec
 
@@ -37,6 +52,10 @@ def build(
     accepted: Accepted = None,
     seed: Seed = 0,
     psi: Psi = 0.7,
+    stages: Stages = DEFAULT_STAGES,
+    threshold: Threshold = None,
+    top: Top = None,
+    filter_name: FilterName = None,
     jobs: Annotated[int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)] = 4,
     shards: Shards = None,
     retry_failed: Annotated[
@@ -47,30 +66,35 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build a dataset of faces, sketches and layouts. The same command takes up what was interrupted; a
-    larger number makes a finished dataset grow.
+    larger number makes a finished dataset grow. `faceloom dataset select` makes another one of its scores.
 
     Example: [bold]faceloom build --candidates 1000 --out faces[/bold]
     """
-    spec = spec_of(candidates, accepted, seed, psi)
+    threshold = threshold_of(threshold, top, filter_name)
+    spec = spec_of(candidates, accepted, seed, psi, stages, threshold, top)
     check_profile(engine, profile)
     output = output_of(out)
     options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
     display = BuildDisplay(spec, quiet=as_json)
     making = (
-        build_here(spec, output, options, display, profile)
+        build_here(spec, output, options, display, partial(connect, engine, profile=profile))
         if engine is EngineKind.INPROCESS
         else build_in_service(spec, output, options, display)
     )
-    result = asyncio.run(_until_interrupted(making))
-    text = (
+    result = asyncio.run(until_interrupted(making))
+    print_result(result, as_json, text_of(result, out))
+
+
+def text_of(result: Mapping[str, Any], out: str) -> str:
+    """How a build ended, for people."""
+    return (
         f"{result['planned']} planned = {result['accepted']} accepted + {result['rejected']} rejected"
         f" + {result['failed']} failed; {result['images_per_second']:.1f} candidates/s\n"
         f"dataset {result['dataset_digest']}\n{out}"
     )
-    print_result(result, as_json, text)
 
 
-async def _until_interrupted(making: Coroutine[Any, Any, T]) -> T:
+async def until_interrupted(making: Coroutine[Any, Any, T]) -> T:
     """Ctrl-C ends a build when what it is at is whole. A second one ends the process at once, as kill -9."""
     task = asyncio.ensure_future(making)
 
@@ -94,11 +118,11 @@ async def build_here(
     output: Output,
     options: Options,
     display: BuildDisplay,
-    profile: str | None = None,
+    connection: Callable[[], Faceloom],
 ) -> dict[str, Any]:
-    """Runs the build in this process, with models in this process."""
+    """Runs the build in this process, with the services that are connected to."""
     started = time.monotonic()
-    async with connect(EngineKind.INPROCESS, profile=profile) as faceloom:
+    async with connection() as faceloom:
         # Not at the top: it needs numpy, which commands that only ask the service do without. After the
         # engine, so that of what is missing the extra is named that brings all.
         from faceloom.builds.run import run_build

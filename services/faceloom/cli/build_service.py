@@ -8,6 +8,7 @@ from typing import Any
 
 from faceloom.builds.options import Options
 from faceloom.builds.service.records import build_id
+from faceloom.builds.service.spec_messages import spec_to_proto
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
 from faceloom.cli.faults import Interrupted
 from faceloom.cli.options import connect_pipeline, wait_seconds
@@ -37,7 +38,7 @@ async def build_in_service(
     started = time.monotonic()
     request = pb.CreateBuildRequest(
         request_id=uuid.uuid4().hex,
-        spec=spec_message(spec),
+        spec=spec_to_proto(spec),
         output=str(output),
         shards=options.shards or 0,
         jobs=options.jobs,
@@ -88,16 +89,6 @@ def _summary_of(build: pb.Build) -> Summary:
         build.recipe_digest,
         build.dataset_digest,
     )
-
-
-def spec_message(spec: BuildSpec) -> pb.BuildSpec:
-    """The spec as the pipeline service takes it."""
-    message = pb.BuildSpec(seed=spec.seed, truncation_psi=spec.truncation_psi)
-    if spec.candidates is not None:
-        message.candidates = spec.candidates
-    else:
-        message.accepted = spec.target
-    return message
 
 
 async def _follow(client: PipelineClient, made: pb.Build, display: BuildDisplay) -> pb.Build:

@@ -21,17 +21,13 @@ from faceloom.cli.options import (
     connect,
     print_result,
 )
+from faceloom.cli.select import select
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.wording import counted
 from faceloom.datasets.place import ObjectUrl, local_dataset, output_of
 from faceloom.datasets.verification import pixel_faults
 
-app = typer.Typer(no_args_is_help=True, help="Bring finished datasets here.")
-
-
-@app.callback()
-def _dataset() -> None:
-    """Keeps `fetch` a command of its own while it is the only one."""
+app = typer.Typer(no_args_is_help=True, help="Work with finished datasets.")
 
 
 @app.command("fetch")
@@ -142,4 +138,5 @@ def register(parent: typer.Typer) -> None:
     """Adds the commands."""
     for command in (verify, report):
         parent.command()(command)
+    app.command()(select)
     parent.add_typer(app, name="dataset")

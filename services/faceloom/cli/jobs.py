@@ -12,7 +12,16 @@ from faceloom.builds.capacity import Fleet, Rate, Rates, Sizing, size
 from faceloom.builds.options import DEFAULT_JOBS
 from faceloom.builds.retrying import PATIENT_WITH_PODS
 from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.spec import Accepted, Candidates, Psi, Seed, Shards, spec_of
+from faceloom.cli.spec import (
+    DEFAULT_STAGES,
+    Accepted,
+    Candidates,
+    Psi,
+    Seed,
+    Shards,
+    Stages,
+    spec_of,
+)
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.logs import log_json
@@ -43,6 +52,7 @@ def work_command(
     accepted: Accepted = None,
     seed: Seed = 0,
     psi: Psi = 0.7,
+    stages: Stages = DEFAULT_STAGES,
     shards: Shards = None,
     jobs: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
@@ -69,7 +79,7 @@ def work_command(
         try:
             where, which = output_of(output), _given(index)
             new = candidates is not None or accepted is not None
-            what = spec_of(candidates, accepted, seed, psi) if new else None
+            what = spec_of(candidates, accepted, seed, psi, stages) if new else None
         except UsageError as error:
             raise Misconfigured(str(error)) from None
         assignment = Assignment(where, which, what, shards, jobs, retry_failed, finalize)
@@ -114,6 +124,7 @@ def plan(
     nodes: Annotated[int, typer.Option(help="Nodes that serve the models.", min=1)],
     candidates: Candidates = None,
     accepted: Accepted = None,
+    stages: Stages = DEFAULT_STAGES,
     shards: Shards = None,
     gpus_per_node: Annotated[
         int, typer.Option(help="GPUs of a node; give the --rate of such nodes, too.", min=0)
@@ -141,7 +152,7 @@ def plan(
 
     Example: [bold]faceloom jobs plan --candidates 1000000 --nodes 32 --gpus-per-node 1 --rate 379[/bold]
     """
-    spec = spec_of(candidates, accepted)
+    spec = spec_of(candidates, accepted, stages=stages)
     if gpus_per_node and rate is None:
         raise UsageError(
             "--gpus-per-node: give --rate, too; the rate that is known was measured without a GPU"
@@ -170,7 +181,10 @@ def _text(sizing: Sizing, rates: Rates) -> str:
         ("time", _time(sizing.hours)),
         ("of all nodes", _time(sizing.node_hours)),
         *([("of all GPUs", _time(sizing.gpu_hours))] if sizing.gpu_hours else []),
-        ("dataset", f"{sizing.dataset_bytes / 1e9:,.2f} GB, {sizing.dataset_files:,} pictures"),
+        (
+            "dataset",
+            f"{sizing.dataset_bytes / 1e9:,.2f} GB, {sizing.dataset_files:,} files of faces",
+        ),
         ("store", f"{sizing.store_requests:,} requests, besides writing pictures to a volume"),
         ("API server", f"{sizing.api_requests:,} requests of the pipeline service"),
         ("services", f"{sizing.service_calls:,} calls"),

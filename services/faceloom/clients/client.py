@@ -9,12 +9,16 @@ What carries the bytes is a `Caller`: gRPC channels here, or engines inside this
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, cast
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.channel import ChannelCaller
 from faceloom.runtime.retrying import Notice, Retrying
+from faceloom.runtime.service import service
 from faceloom.segmentation.v1 import segmentation_pb2
 from faceloom.sketch.v1 import sketch_pb2
 from faceloom.translator.v1 import translator_pb2
@@ -83,43 +87,52 @@ class Faceloom:
     ) -> None:
         await self._caller.close()
 
+    async def call(self, name: str, request: Message, timeout: float = 60) -> Any:
+        """The response of any service, by its short name, to a request of one of its methods.
+
+        Raises:
+            ServiceError: The call failed; the type says how.
+            UsageError: There is no such service.
+            TypeError: None of its methods takes such a request.
+        """
+        for method in service(name).descriptor.methods:
+            if method.input_type is request.DESCRIPTOR:
+                data = await self._caller.call(
+                    name, method.name, request.SerializeToString(), timeout
+                )
+                return GetMessageClass(method.output_type).FromString(data)
+        raise TypeError(f"the {name} service takes no {request.DESCRIPTOR.full_name}")
+
     async def generate(
         self, request: generator_pb2.GenerateRequest, timeout: float = 60
     ) -> generator_pb2.GenerateResponse:
         """Faces from seeds or latents."""
-        data = await self._caller.call(
-            "generator", "Generate", request.SerializeToString(), timeout
-        )
-        return generator_pb2.GenerateResponse.FromString(data)
+        response = await self.call("generator", request, timeout)
+        return cast(generator_pb2.GenerateResponse, response)
 
     async def classify(
         self, request: quality_pb2.ClassifyRequest, timeout: float = 60
     ) -> quality_pb2.ClassifyResponse:
         """Which faces to keep."""
-        data = await self._caller.call("quality", "Classify", request.SerializeToString(), timeout)
-        return quality_pb2.ClassifyResponse.FromString(data)
+        response = await self.call("quality", request, timeout)
+        return cast(quality_pb2.ClassifyResponse, response)
 
     async def sketch(
         self, request: sketch_pb2.SketchRequest, timeout: float = 60
     ) -> sketch_pb2.SketchResponse:
         """Line drawings of pictures."""
-        data = await self._caller.call("sketch", "Sketch", request.SerializeToString(), timeout)
-        return sketch_pb2.SketchResponse.FromString(data)
+        return cast(sketch_pb2.SketchResponse, await self.call("sketch", request, timeout))
 
     async def segment(
         self, request: segmentation_pb2.SegmentRequest, timeout: float = 60
     ) -> segmentation_pb2.SegmentResponse:
         """Class maps of pictures."""
-        data = await self._caller.call(
-            "segmentation", "Segment", request.SerializeToString(), timeout
-        )
-        return segmentation_pb2.SegmentResponse.FromString(data)
+        response = await self.call("segmentation", request, timeout)
+        return cast(segmentation_pb2.SegmentResponse, response)
 
     async def translate(
         self, request: translator_pb2.TranslateRequest, timeout: float = 60
     ) -> translator_pb2.TranslateResponse:
         """Faces from a drawing or a label map."""
-        data = await self._caller.call(
-            "translator", "Translate", request.SerializeToString(), timeout
-        )
-        return translator_pb2.TranslateResponse.FromString(data)
+        response = await self.call("translator", request, timeout)
+        return cast(translator_pb2.TranslateResponse, response)

@@ -9,8 +9,9 @@ from faceloom.datasets.records import FaceRecord, RejectedRecord
 
 
 def triple(dataset: Dataset, face: FaceRecord) -> str:
-    """A face, and the sketch and the layout that there are of it."""
-    pictures = [dataset.picture(face, kind) for kind in face.files]
+    """A face, and the pictures that there are of it."""
+    kinds = [kind for kind, path in face.files.items() if path.endswith(".png")]
+    pictures = [dataset.picture(face, kind) for kind in kinds]
     return f"<figure>{''.join(map(img, pictures))}{_caption(face)}</figure>"
 
 

@@ -4,6 +4,8 @@ STATE = ".build"
 PLAN = f"{STATE}/build.json"
 SHARDS = f"{STATE}/shards"
 SPENT = f"{STATE}/spent"
+# The scores of all candidates, where the best of them are chosen.
+POOL = f"{STATE}/pool"
 DATASET = "dataset.json"
 RECIPE = "recipe.json"
 METADATA = "metadata.jsonl"

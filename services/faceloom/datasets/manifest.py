@@ -154,6 +154,11 @@ def shard_faults(
     if (manifest.index, manifest.blocks) != (index, list(blocks)):
         return ["manifest.json: it is of other blocks"]
     faults = _file_faults(folder, manifest, hash_of)
+    faults += [
+        f"candidate {outcome.ordinal} has other files than its recipe says"
+        for outcome in manifest.accepted
+        if outcome.files != recipe.files_of(outcome.ordinal)
+    ]
     accepted = [outcome.ordinal for outcome in manifest.accepted]
     others = [outcome.ordinal for outcome in manifest.rejected]
     others += [outcome.ordinal for outcome in manifest.failed]

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-KINDS = ("images", "sketches", "layouts")
 # Below it, JavaScript and tables that read every number as a float know whole numbers exactly. All seeds
 # of a build lie on the same side.
 _ROUNDED_FROM = 2**53
@@ -16,17 +15,17 @@ _ROUNDED_FROM = 2**53
 
 @dataclass(frozen=True)
 class Accepted:
-    """Kept by the quality service, drawn and labelled."""
+    """Kept by the filter, with all that the stages make of it.
+
+    Args:
+        files: The paths of its files, by kind: images, sketches, layouts.
+    """
 
     ordinal: int
     seed: int
     id: str
     score: float
-
-    @property
-    def files(self) -> dict[str, str]:
-        """The paths of the picture, the sketch and the layout, by folder."""
-        return {kind: f"{kind}/{self.ordinal:07d}.png" for kind in KINDS}
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Face:
 
     Args:
         outcome: What is recorded.
-        files: PNG files by path.
-        pixels: sha256 of their pixels, by path.
+        files: Its files by path.
+        pixels: sha256 of the pixels of those that are pictures, by path.
         z: float32 [z_dim].
         w: float32, what the synthesis network received.
     """
@@ -98,10 +97,7 @@ def seed_from_json(seed: int | str) -> int:
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
     """The outcome as a row of a manifest."""
-    row = asdict(outcome)
-    if isinstance(outcome, Accepted):
-        row["files"] = outcome.files
-    return row
+    return asdict(outcome)
 
 
 def from_json(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
@@ -120,6 +116,12 @@ def accepted_from_json(row: Mapping[str, Any]) -> Accepted:
         ValueError: The row names other files than its ordinal says.
     """
     outcome = from_json(Accepted, row)
-    if row["files"] != outcome.files:
-        raise ValueError(f"candidate {outcome.ordinal} has files of another name")
+    for kind, path in outcome.files.items():
+        if not kind.isidentifier() or not _is_file_of(path, kind, outcome.ordinal):
+            raise ValueError(f"candidate {outcome.ordinal} has files of another name")
     return outcome
+
+
+def _is_file_of(path: str, kind: str, ordinal: int) -> bool:
+    beginning = f"{kind}/{ordinal:07d}."
+    return path.startswith(beginning) and path.removeprefix(beginning).isalnum()

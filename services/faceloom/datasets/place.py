@@ -46,6 +46,13 @@ def output_of(text: str) -> Output:
     return ObjectUrl(bucket, prefix)
 
 
+def below(place: Output, path: str) -> Output:
+    """A place inside of a place."""
+    if isinstance(place, ObjectUrl):
+        return ObjectUrl(place.bucket, f"{place.prefix}/{path}")
+    return place / path
+
+
 def local_dataset(text: str) -> Path:
     """The folder that a text names.
 

@@ -17,6 +17,7 @@ from faceloom.layouts.classes import PALETTE
 Pixels = NDArray[np.uint8]
 
 LEVEL = 6
+_MODES = ("RGB", "L", "P")
 ENCODER = f"pillow {PIL.__version__}, zlib {features.version('zlib')}, level {LEVEL}"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 COMMENT = "AI-generated: not a photograph, and no real person"
@@ -32,6 +33,21 @@ Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>
 def pixels_sha256(pixels: Pixels) -> str:
     """sha256 of the values, row by row: of `numpy.asarray(PIL.Image.open(file)).tobytes()`."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def decode_png(data: bytes) -> Pixels:
+    """The values in a PNG file of a dataset: [H, W, 3], grey [H, W], or of layouts class ids [H, W].
+
+    Raises:
+        ValueError, OSError: It is no such file.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            if picture.mode not in _MODES:
+                raise ValueError(f"its pixels are {picture.mode}")
+            return np.asarray(picture)
+    except (Image.DecompressionBombError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{error}") from None
 
 
 def encode_png(pixels: Pixels, seed: int, identity: str, *, labels: bool = False) -> bytes:

@@ -6,7 +6,6 @@ that names it. Whether all files are as they were written is for `faceloom verif
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,11 +25,13 @@ from faceloom.datasets.layout import (
     LABELS,
     LATENTS,
     METADATA,
+    PROVENANCE,
     RECIPE,
     REJECTED,
     SHARDS,
 )
 from faceloom.datasets.place import ObjectUrl, Output, output_of
+from faceloom.datasets.provenance import Provenance
 from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.records import FaceRecord, FailedRecord, RejectedRecord
 from faceloom.datasets.summary import Summary, summary_in
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 _MAX_DOCUMENT = 2**20
 _MAX_LINE = 2**20
-_MODES = ("RGB", "L", "P")
 
 T = TypeVar("T")
 
@@ -120,8 +120,15 @@ class Dataset:
 
     @cached_property
     def classes(self) -> tuple[LayoutClass, ...]:
-        """What the values of the layouts mean, in order."""
-        return self._document(LABELS, _classes)
+        """What the values of the layouts mean, in order; nothing where there are none."""
+        return self._document(LABELS, _classes) if self.recipe.class_names else ()
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Who encoded its pictures, and what services computed on."""
+        if self.summary.schema == 1:
+            return Provenance.of_schema_1(self.recipe)
+        return self._document(PROVENANCE, lambda text: Provenance.from_json(_object(text)))
 
     def faces(self) -> Iterator[FaceRecord]:
         """The accepted faces in order, read line by line."""
@@ -136,7 +143,7 @@ class Dataset:
         return self._records(FAILED, FailedRecord.from_json)
 
     def picture(self, record: FaceRecord, kind: str = "images") -> bytes:
-        """A PNG file with the bytes that the record promises; from a bucket, a request or two.
+        """A file of the face with the bytes that the record promises; from a bucket, a request or two.
 
         Raises:
             NotFound: There is no such picture of the face.
@@ -160,18 +167,11 @@ class Dataset:
         Raises:
             NotFound: There is no such picture of the face.
         """
-        import numpy as np
-        from PIL import Image
+        from faceloom.datasets.png import decode_png
 
         data = self.picture(record, kind)
         with self._naming(record.files[kind]):
-            try:
-                with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-                    if picture.mode not in _MODES:
-                        raise ValueError(f"its pixels are {picture.mode}")
-                    return np.asarray(picture)
-            except (Image.DecompressionBombError, SyntaxError, EOFError) as error:
-                raise ValueError(f"{error}") from None
+            return decode_png(data)
 
     def path(self, record: FaceRecord, kind: str = "images") -> Path:
         """Where a picture lies, for programs that read files themselves.

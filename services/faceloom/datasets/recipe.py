@@ -13,11 +13,12 @@ from typing import Any, Final, Self
 from faceloom.common.v1 import model_pb2
 from faceloom.core.wording import said
 from faceloom.datasets.candidates import Round, rounds
+from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource, canonical_json
 from faceloom.datasets.spec import BuildSpec
+from faceloom.datasets.stage import FACES, SEGMENTATION, SKETCH, Kind, Stage
 
 SCHEMA: Final = 2
-STAGES: Final = ("sketch", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Recipe:
         spec: What was asked for.
         source: What makes the faces.
         models: Who answers, by service.
-        threshold: The quality score from which a face is accepted.
-        class_names: The class of every label id, in order.
+        filter: Which faces are accepted.
+        stages: What is made of accepted faces.
+        class_names: The class of every label id, in order; none where no stage makes layouts.
         grown_from: The numbers of accepted faces that it was asked for earlier, if it grew.
         encoder: Who wrote all PNG files, where the recipe says so: schema 1.
         platforms: What all services computed on, where the recipe says so: schema 1.
@@ -73,7 +75,8 @@ class Recipe:
     spec: BuildSpec
     source: FaceSource
     models: Mapping[str, Model]
-    threshold: float
+    filter: Filter
+    stages: tuple[Stage, ...]
     class_names: tuple[str, ...]
     grown_from: tuple[int, ...] = ()
     encoder: str = ""
@@ -118,6 +121,15 @@ class Recipe:
         return hashlib.sha256(canonical_json(self._method())).hexdigest()
 
     @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Which files there are of every accepted face."""
+        return (FACES, *(kind for stage in self.stages for kind in stage.outputs))
+
+    def files_of(self, ordinal: int) -> dict[str, str]:
+        """The paths of those of a candidate, by kind."""
+        return {kind.folder: kind.path(ordinal) for kind in self.kinds}
+
+    @property
     def rounds(self) -> tuple[Round, ...]:
         """Which candidates there are."""
         return rounds(self.spec, self.grown_from)
@@ -140,8 +152,8 @@ class Recipe:
             "seed": self.spec.seed,
             "faces": self.source.to_json(),
             "models": {service: asdict(model) for service, model in self.models.items()},
-            "filter": {"threshold": self.threshold},
-            "stages": list(STAGES),
+            "filter": self.filter.to_json(),
+            "stages": [stage.to_json() for stage in self.stages],
             "class_names": list(self.class_names),
         }
 
@@ -150,7 +162,7 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     """How the methods differ, a line each, for people: `models.sketch.version: 1 -> 2`."""
     before, after = (_flat(recipe._method()) for recipe in (old, new))
     return [
-        f"{path}: {said(before.get(path))} -> {said(after.get(path))}"
+        f"{path}: {_said(path, before.get(path))} -> {_said(path, after.get(path))}"
         for path in sorted((before.keys() | after.keys()) - {"faces.namespace"})
         if before.get(path) != after.get(path)
     ]
@@ -163,7 +175,8 @@ def _schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "spec": spec,
         "models": {name: _model(model) for name, model in models.items()},
-        "threshold": data["quality_threshold"],
+        "filter": Filter(By.MODEL, threshold=data["quality_threshold"]),
+        "stages": (SKETCH, SEGMENTATION),
         "class_names": tuple(data["class_names"]),
         "source": FaceSource(models["generator"]["digest"], spec.truncation_psi, namespace=digest),
         "encoder": data["png_encoder"],
@@ -175,12 +188,22 @@ def _schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schema_2(data: Mapping[str, Any]) -> dict[str, Any]:
     size, source = data["size"], FaceSource.from_json(data["faces"])
+    stages = tuple(map(Stage.from_json, data["stages"]))
+    decision = Filter.from_json(data["filter"])
     return {
         "spec": BuildSpec(
-            size["candidates"], size["accepted"], data["seed"], source.truncation_psi
+            size["candidates"],
+            size["accepted"],
+            data["seed"],
+            source.truncation_psi,
+            tuple(stage.name for stage in stages),
+            decision.threshold if decision.by is By.THRESHOLD else None,
+            decision.top,
+            decision.kept,
         ),
         "models": {name: _model(model) for name, model in data["models"].items()},
-        "threshold": data["filter"]["threshold"],
+        "filter": decision,
+        "stages": stages,
         "class_names": tuple(data["class_names"]),
         "source": source,
         "grown_from": tuple(size.get("grown_from", ())),
@@ -192,6 +215,12 @@ _READERS: Final = {1: _schema_1, 2: _schema_2}
 
 def _model(data: Mapping[str, Any]) -> Model:
     return Model(data["name"], data["version"], data["digest"], data["license"])
+
+
+def _said(path: str, value: Any) -> str:
+    return (
+        ", ".join(stage["name"] for stage in value) or "none" if path == "stages" else said(value)
+    )
 
 
 def _flat(data: Any, path: str = "") -> dict[str, Any]:

@@ -8,13 +8,10 @@ from typing import Any, Final
 
 from faceloom.datasets.outcomes import seed_from_json, seed_to_json
 
-# Which columns say where a picture lies and what its bytes are. Only the face itself is always there.
-_FILE: Final = {
-    "images": "file_name",
-    "sketches": "sketch_file_name",
-    "layouts": "layout_file_name",
-}
-_SHA256: Final = {"images": "sha256", "sketches": "sketch_sha256", "layouts": "layout_sha256"}
+# How the columns end that say where a file of a face lies and what its bytes are. Before it stands what is in
+# the file, `sketch_file_name`; of the face itself, which is always there, nothing.
+_FILE: Final = "file_name"
+_SHA256: Final = "sha256"
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_SEED: Final = 2**64 - 1
 
@@ -30,8 +27,9 @@ class FaceRecord:
         truncation_psi: How far its styles are from the mean.
         quality: Its score.
         split: train, validation or test.
-        files: Paths below the dataset, by kind: images, sketches, layouts.
+        files: Paths below the dataset, by kind, the folder they are in: images, sketches, layouts.
         sha256: Of those files, by kind.
+        columns: How their columns begin, by kind.
         extra: All other columns.
     """
 
@@ -43,6 +41,7 @@ class FaceRecord:
     split: str
     files: Mapping[str, str]
     sha256: Mapping[str, str]
+    columns: Mapping[str, str]
     extra: Mapping[str, Any]
 
     @classmethod
@@ -52,7 +51,7 @@ class FaceRecord:
         Raises:
             ValueError: A column is missing, or of another type.
         """
-        kinds = [kind for kind, column in _FILE.items() if kind == "images" or column in row]
+        columns = _file_columns(row)
         return cls(
             _name(row, "id"),
             _whole(row, "ordinal"),
@@ -60,22 +59,23 @@ class FaceRecord:
             _number(row, "truncation_psi"),
             _number(row, "quality"),
             _name(row, "split"),
-            {kind: _path(row, _FILE[kind]) for kind in kinds},
-            {kind: _sha256(row, _SHA256[kind]) for kind in kinds},
-            _others(row, _FACE_COLUMNS),
+            {kind: row[f"{column}{_FILE}"] for kind, column in columns.items()},
+            {kind: _sha256(row, f"{column}{_SHA256}") for kind, column in columns.items()},
+            columns,
+            _others(row, _FACE_COLUMNS.union(*map(_columns_of, columns.values()))),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The line again. The seed is text where browsers would round it."""
         return {
-            **{_FILE[kind]: path for kind, path in self.files.items()},
+            **{f"{self.columns[kind]}{_FILE}": path for kind, path in self.files.items()},
             "id": self.id,
             "ordinal": self.ordinal,
             "seed": seed_to_json(self.seed),
             "truncation_psi": self.truncation_psi,
             "quality": self.quality,
             "split": self.split,
-            **{_SHA256[kind]: digest for kind, digest in self.sha256.items()},
+            **{f"{self.columns[kind]}{_SHA256}": digest for kind, digest in self.sha256.items()},
             **self.extra,
         }
 
@@ -138,22 +138,29 @@ class FailedRecord:
         )
 
 
-_FACE_COLUMNS: Final = frozenset(
-    (
-        "id",
-        "ordinal",
-        "seed",
-        "truncation_psi",
-        "quality",
-        "split",
-        *_FILE.values(),
-        *_SHA256.values(),
-    )
-)
+_FACE_COLUMNS: Final = frozenset(("id", "ordinal", "seed", "truncation_psi", "quality", "split"))
 _REJECTED_COLUMNS: Final = frozenset(("id", "ordinal", "seed", "quality"))
 _FAILED_COLUMNS: Final = frozenset(
     ("id", "ordinal", "seed", "service", "reason", "detail", "attempts")
 )
+
+
+def _file_columns(row: Mapping[str, Any]) -> dict[str, str]:
+    """How the columns of every file begin, by the folder it is in."""
+    beginnings = {"": _FILE} | {
+        name.removesuffix(_FILE): name for name in row if name.endswith(f"_{_FILE}")
+    }
+    columns: dict[str, str] = {}
+    for beginning, name in beginnings.items():
+        kind, _, rest = _path(row, name).partition("/")
+        if not rest or kind in columns:
+            raise _wrong(name, row[name], "path in a folder of its own")
+        columns[kind] = beginning
+    return columns
+
+
+def _columns_of(beginning: str) -> set[str]:
+    return {f"{beginning}{_FILE}", f"{beginning}{_SHA256}"}
 
 
 def _others(row: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:

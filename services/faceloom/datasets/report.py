@@ -67,11 +67,11 @@ async def write_report(
                 strict=True,
             )
         ),
-        threshold=recipe.threshold,
+        filter=html.escape(str(recipe.filter)),
         histogram=_histogram(
             [record.quality for record in accepted],
             [record.quality for record in rejected],
-            recipe.threshold,
+            recipe.filter.threshold,
         ),
         timings=_timings(build),
         translations=await translations(
@@ -110,7 +110,9 @@ def _more(dataset: Dataset, more: Sequence[FaceRecord]) -> str:
     return f'<h2>More accepted faces</h2><div class="grid">{faces}</div>'
 
 
-def _histogram(accepted: Sequence[float], rejected: Sequence[float], threshold: float) -> str:
+def _histogram(
+    accepted: Sequence[float], rejected: Sequence[float], threshold: float | None
+) -> str:
     width, height = 800, 180
     bins = [[0, 0] for _ in range(_BINS)]
     for side, scores in enumerate((accepted, rejected)):
@@ -128,8 +130,8 @@ def _histogram(accepted: Sequence[float], rejected: Sequence[float], threshold: 
                 f'<rect class="{kind}" x="{index * step + 1:.1f}" y="{top:.1f}"'
                 f' width="{step - 2:.1f}" height="{size:.1f}"/>'
             )
-    x = threshold * width
-    line = f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>'
+    x = (threshold or 0) * width
+    line = f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>' if x else ""
     ticks = "".join(
         f'<text x="{tick / 10 * width:.0f}" y="{height + 15}" text-anchor="middle">{tick / 10}</text>'
         for tick in range(1, 10)

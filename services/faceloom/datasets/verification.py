@@ -141,6 +141,7 @@ def _content_faults(
         )
     if summary.pixels_digest is not None and summary.pixels_digest != _pixels_digest(accepted):
         faults.append(Fault(DATASET, f"its digest of pixels does not follow from {METADATA}"))
+    faults += [Fault(METADATA, text) for text in _filter_faults(accepted, rejected, recipe)]
     kept, others = ([row["ordinal"] for row in rows] for rows in (accepted, rejected + failed))
     blocks = [index for one in recipe.rounds for index in one.blocks]
     return faults + [
@@ -168,13 +169,32 @@ def _face_faults(row: Row, recipe: Recipe, sums: Mapping[str, str]) -> Iterator[
                 yield f"candidate {row['ordinal']} has another sha256 of {path} than {SUMS}"
 
 
+def _filter_faults(
+    accepted: Sequence[Row], rejected: Sequence[Row], recipe: Recipe
+) -> Iterator[str]:
+    """Whether what was kept is what the filter keeps; what people chose is theirs to know."""
+    decision = recipe.filter
+    if decision.threshold is not None:
+        for row, is_kept in [
+            *((row, True) for row in accepted),
+            *((row, False) for row in rejected),
+        ]:
+            if (row["quality"] >= decision.threshold) != is_kept:
+                yield f"candidate {row['ordinal']} is on the wrong side of the filter"
+    if decision.top is not None and accepted and rejected:
+        worst = min(row["quality"] for row in accepted)
+        if worst < max(row["quality"] for row in rejected):
+            yield "a candidate that was kept has a lower score than one that was not"
+
+
 def _pixels_digest(rows: Sequence[Row]) -> str:
     """The sha256 of what SHA256SUMS would be of the digests of pixels."""
     pixels = {
         row[column]: row[column.removesuffix(_FILE) + _PIXELS]
         for row in rows
         for column in row
-        if column.endswith(_FILE)
+        # What is no picture has none.
+        if column.endswith(_FILE) and column.removesuffix(_FILE) + _PIXELS in row
     }
     return hashlib.sha256(sums_text(pixels)).hexdigest()
 

@@ -15,8 +15,6 @@ from faceloom.datasets.summary import Summary
 
 # A dataset lies in the folder itself, in a folder of it, or one deeper.
 _PLACES = (DATASET, f"*/{DATASET}", f"*/*/{DATASET}")
-# What pages ask for, and what the dataset calls it.
-_KINDS = {"face": "images", "sketch": "sketches", "layout": "layouts"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,20 @@ class ShownDataset:
     def picture(self, identity: str, kind: str) -> bytes:
         """A PNG file.
 
+        Args:
+            identity: Of the face.
+            kind: `face`, or how the columns of the picture begin: `sketch`, `layout`.
+
         Raises:
             NotFound: There is no such face, or no such picture of one.
             DamagedDataset: It is not the file that was written.
         """
-        face = self.accepted.get(identity)
-        if face is None or _KINDS.get(kind) not in face.files:
-            raise NotFound(f"{self.name} has no {kind} of {identity!r}")
-        return self.dataset.picture(face, _KINDS[kind])
+        beginning = "" if kind == "face" else f"{kind}_"
+        if face := self.accepted.get(identity):
+            for folder, path in face.files.items():
+                if face.columns[folder] == beginning and path.endswith(".png"):
+                    return self.dataset.picture(face, folder)
+        raise NotFound(f"{self.name} has no {kind} of {identity!r}")
 
 
 class Datasets:

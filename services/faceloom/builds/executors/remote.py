@@ -12,16 +12,18 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 
+from faceloom.builds.block_maker import patient_services
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
 from faceloom.builds.executors.workers import Following, Tell, Workers
 from faceloom.builds.options import Options
-from faceloom.builds.plan import Plan
+from faceloom.builds.plan import Plan, Source
+from faceloom.builds.pool import open_source
 from faceloom.builds.retrying import PATIENT_WITH_PODS, Patience
 from faceloom.builds.run import Result, run_build
 from faceloom.builds.run_stats import record
 from faceloom.builds.service.records import Order
-from faceloom.builds.stages import SERVICES, patient_services
+from faceloom.builds.stages import services_of
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.builds.storage.build import BuildStorage
 from faceloom.builds.storage.folder import FolderInUse
@@ -30,6 +32,8 @@ from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FaceloomError, InvalidArgument
 
 log = logging.getLogger(__name__)
+
+_ARTICLE = {"output": "an output", "pool": "a pool"}
 
 
 class RemoteExecutor(ABC):
@@ -106,10 +110,21 @@ class RemoteExecutor(ABC):
         return replace(result, progress=progress)
 
     def _check(self, order: Order) -> None:
-        output, volume = order.output, self._volume
-        if volume and isinstance(output, Path) and not output.is_relative_to(volume):
+        volume = self._volume
+        for field, place in (("output", order.output), ("pool", order.pool)):
+            if volume and isinstance(place, Path) and not place.is_relative_to(volume):
+                raise InvalidArgument(
+                    f"workers see {volume} alone; give {_ARTICLE[field]} below it", field=field
+                )
+        if order.pool and isinstance(order.pool, Path) != isinstance(order.output, Path):
             raise InvalidArgument(
-                f"workers see {volume} alone; give an output below it", field="output"
+                "workers see a volume or an object store; give pool and output in the same one",
+                field="pool",
+            )
+        if order.spec.top and not order.pool:
+            raise InvalidArgument(
+                "workers know no scores but their own; build a pool, then give it as pool",
+                field="pool",
             )
 
     async def _plan(self, order: Order, storage: BuildStorage) -> Plan:
@@ -117,18 +132,21 @@ class RemoteExecutor(ABC):
         if await self.started(order) and (plan := await to_end(storage.read_plan)):
             # These workers know themselves how to wait for models.
             return plan
-        stopwatch = Stopwatch(SERVICES)
-        services = patient_services(1, self._patience, stopwatch)
+        stages = order.spec.stages
+        stopwatch = Stopwatch(services_of(stages))
+        services = patient_services(stages, 1, self._patience, stopwatch)
+        source = Source(str(order.pool or ""))
         with one_cause(order.output):
             found = await probe(order.spec, self._faceloom, services)
             with storage.lock(shared=True):
-                plan = await to_end(storage.take_up, found.recipe, order.shards)
+                opened = await to_end(open_source, order.output, found.recipe, source)
+                plan = await to_end(storage.take_up, opened.recipe, order.shards, opened.source)
                 await record(storage, stopwatch)
                 return plan
 
     async def _put_together(self, order: Order, tell: Tell) -> Result:
         # Its shards are made: worth as long a wait as a worker's.
-        options = Options(order.jobs, order.shards, patience=PATIENT_WITH_PODS)
+        options = Options(order.jobs, order.shards, patience=PATIENT_WITH_PODS, pool=order.pool)
         give_up = time.monotonic() + self._stall_seconds
         async with self._turn:
             while True:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from faceloom.builds.service.records import Build, State
 from faceloom.builds.shard_stats import SCORE_BOUNDS, Census
-from faceloom.builds.stages import SERVICES
+from faceloom.builds.stages import services_of
 
 # A build is a label value. Those that run are always shown, and of the others the newest.
 SHOWN = 20
@@ -139,7 +139,7 @@ def _work(builds: list[Build]) -> Iterator[Metric]:
     for build in builds:
         for stage, spent in build.progress.seconds.items():
             seconds.add_metric([build.id, stage], spent)
-        for service in SERVICES:
+        for service in services_of(build.record.order.spec.stages):
             retries.add_metric([build.id, service], build.progress.retries.get(service, 0))
     return iter((seconds, retries))
 

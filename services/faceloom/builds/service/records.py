@@ -57,6 +57,7 @@ class Order:
         shards: As in `run.Options`.
         jobs: As in `run.Options`.
         retry_failed: As in `run.Options`.
+        pool: As in `run.Options`.
     """
 
     request_id: str
@@ -65,6 +66,7 @@ class Order:
     shards: int | None
     jobs: int
     retry_failed: bool
+    pool: Output | None = None
 
     @property
     def build_id(self) -> str:
@@ -113,6 +115,7 @@ class Record:
         """The record as JSON types."""
         data = asdict(self)
         data["order"]["output"] = str(self.order.output)
+        data["order"]["pool"] = str(self.order.pool) if self.order.pool else None
         if self.end is not None:
             data["end"]["state"] = self.end.state.value
         return data
@@ -122,6 +125,8 @@ class Record:
         """The record that `to_json` wrote."""
         order, end = data["order"], data["end"]
         order |= {"spec": BuildSpec(**order["spec"]), "output": output_of(order["output"])}
+        # Older records have none.
+        order["pool"] = output_of(order["pool"]) if order.get("pool") else None
         if end is not None:
             end["state"] = State(end["state"])
         return cls(

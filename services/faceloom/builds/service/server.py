@@ -14,9 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from faceloom.builds.options import DEFAULT_JOBS
 from faceloom.builds.service.records import Build, Order
 from faceloom.builds.service.registry import Builds
+from faceloom.builds.service.spec_messages import spec_of, spec_to_proto
 from faceloom.core.errors import InvalidArgument, UsageError
 from faceloom.datasets.place import Output, output_of
-from faceloom.datasets.spec import BuildSpec
 from faceloom.pipeline.v1 import pipeline_pb2 as pb
 from faceloom.pipeline.v1 import pipeline_pb2_grpc
 
@@ -105,46 +105,27 @@ def order_of(request: pb.CreateBuildRequest) -> Order:
             raise InvalidArgument(f"{field} is at most {most}", field=field)
     return Order(
         request_id=request.request_id,
-        spec=_spec_of(request.spec),
-        output=_output_of(request.output),
+        spec=spec_of(request.spec),
+        output=_output_of(request.output, "output"),
         shards=request.shards or None,
         jobs=request.jobs or DEFAULT_JOBS,
         retry_failed=request.retry_failed,
+        pool=_output_of(request.pool, "pool") if request.pool else None,
     )
 
 
-def _output_of(text: str) -> Output:
+def _output_of(text: str, field: str) -> Output:
     folder = Path(text)
     if "://" in text:
         try:
             return output_of(text)
         except UsageError as error:
-            raise InvalidArgument(str(error), field="output") from None
+            raise InvalidArgument(str(error), field=field) from None
     if not folder.is_absolute() or ".." in folder.parts or "\0" in text:
         raise InvalidArgument(
-            "give an absolute folder without '..', or s3://bucket/prefix", field="output"
+            "give an absolute folder without '..', or s3://bucket/prefix", field=field
         )
     return folder
-
-
-def _spec_of(spec: pb.BuildSpec) -> BuildSpec:
-    size = spec.WhichOneof("size")
-    psi = {"truncation_psi": spec.truncation_psi} if spec.HasField("truncation_psi") else {}
-    return BuildSpec(
-        candidates=spec.candidates if size == "candidates" else None,
-        accepted=spec.accepted if size == "accepted" else None,
-        seed=spec.seed,
-        **psi,
-    )
-
-
-def _spec_to_proto(spec: BuildSpec) -> pb.BuildSpec:
-    message = pb.BuildSpec(seed=spec.seed, truncation_psi=spec.truncation_psi)
-    if spec.candidates is not None:
-        message.candidates = spec.candidates
-    if spec.accepted is not None:
-        message.accepted = spec.accepted
-    return message
 
 
 def to_proto(build: Build) -> pb.Build:
@@ -153,7 +134,7 @@ def to_proto(build: Build) -> pb.Build:
     order, end = record.order, record.end
     return pb.Build(
         id=build.id,
-        spec=_spec_to_proto(order.spec),
+        spec=spec_to_proto(order.spec),
         output=str(order.output),
         state=pb.BuildState.Value(f"BUILD_STATE_{build.state.value}"),
         progress=pb.BuildProgress(

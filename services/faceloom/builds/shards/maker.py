@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from faceloom.builds.block_maker import BlockMaker
 from faceloom.builds.cancellation import to_end
 from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard
 from faceloom.builds.shards.shard import OpenShard, commit_again, retry_failed
-from faceloom.builds.stages import Stages
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.builds.storage.build import Shards
 from faceloom.core.tracing import TRACER
@@ -27,7 +27,7 @@ class ShardMaker:
     Args:
         plan: What the build was begun with.
         store: Where shards come to count.
-        stages: The services.
+        maker: Makes blocks with the services.
         stopwatch: Is told how long committing takes.
         judged: Hears of candidates as they come through.
         committed: Hears of every shard that counts now.
@@ -35,7 +35,7 @@ class ShardMaker:
 
     plan: Plan
     store: Shards
-    stages: Stages
+    maker: BlockMaker
     stopwatch: Stopwatch
     judged: Callable[[Iterable[Outcome]], None]
     committed: Callable[[Shard], None]
@@ -47,7 +47,7 @@ class ShardMaker:
         async def take_blocks() -> None:
             for shard, planned in work:
                 with self._traced(planned):
-                    made = await self.stages.make_block(
+                    made = await self.maker.make_block(
                         planned, lambda batch: self.judged(batch.outcomes)
                     )
                     with self.stopwatch("commit"):
@@ -61,7 +61,7 @@ class ShardMaker:
 
     async def make_failed_again(self, shard: Shard) -> None:
         """The candidates of a shard that could not be made get another try."""
-        outcomes, made = await retry_failed(self.plan, self.stages, shard)
+        outcomes, made = await retry_failed(self.plan, self.maker, shard)
         with self.stopwatch("commit"):
             self.committed(await to_end(commit_again, self.store, shard, outcomes, made))
 

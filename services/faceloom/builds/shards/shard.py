@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
+from faceloom.builds.block_maker import Batch, BlockMaker, until_full
 from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Draft, Shard
-from faceloom.builds.stages import Batch, Stages, until_full
 from faceloom.builds.storage.build import Shards
 from faceloom.datasets.candidates import block_of
 from faceloom.datasets.layout import LATENTS
 from faceloom.datasets.outcomes import Accepted, Failed, Outcome
-from faceloom.datasets.png import ENCODER
 
 _Latents = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -33,7 +32,7 @@ class OpenShard:
         """Writes a block's files. Blocks may be written at the same time."""
         for face in made.faces:
             for path, data in face.files.items():
-                self._draft.write(path, data, face.pixels[path])
+                self._draft.write(path, data, face.pixels.get(path))
 
     def complete(self, index: int, made: Batch) -> bool:
         """Takes note of a block that is written; answers whether it was the last one."""
@@ -49,7 +48,7 @@ class OpenShard:
         return self._store.commit(self._draft, self._outcomes)
 
 
-async def retry_failed(plan: Plan, stages: Stages, shard: Shard) -> tuple[list[Outcome], Batch]:
+async def retry_failed(plan: Plan, maker: BlockMaker, shard: Shard) -> tuple[list[Outcome], Batch]:
     """Makes the failed candidates of a shard again.
 
     Returns:
@@ -58,12 +57,11 @@ async def retry_failed(plan: Plan, stages: Stages, shard: Shard) -> tuple[list[O
     again: dict[int, list[Failed]] = {}
     for failed in shard.manifest.failed:
         again.setdefault(block_of(plan.rounds, failed.ordinal), []).append(failed)
-    made = Batch([], [], set())
+    made = Batch()
     for failures in again.values():
-        batch = await stages.make_batch([failed.ordinal for failed in failures])
-        made.outcomes += _with_attempts(batch.outcomes, failures)
-        made.faces += batch.faces
-        made.platforms |= batch.platforms
+        batch = await maker.make_batch([failed.ordinal for failed in failures])
+        batch.outcomes = _with_attempts(batch.outcomes, failures)
+        made.add(batch)
     kept: list[Outcome] = [*shard.manifest.accepted, *shard.manifest.rejected, *made.outcomes]
     kept.sort(key=lambda outcome: outcome.ordinal)
     outcomes: list[Outcome] = []
@@ -91,7 +89,7 @@ def commit_again(store: Shards, shard: Shard, outcomes: Sequence[Outcome], made:
         for path in outcome.files.values():
             if outcome.ordinal in faces:
                 face = faces[outcome.ordinal]
-                draft.write(path, face.files[path], face.pixels[path])
+                draft.write(path, face.files[path], face.pixels.get(path))
             else:
                 draft.take_over(path, shard)
     draft.write(LATENTS, _pack({outcome.ordinal: latents[outcome.ordinal] for outcome in kept}))
@@ -99,7 +97,7 @@ def commit_again(store: Shards, shard: Shard, outcomes: Sequence[Outcome], made:
 
 
 def _sign(draft: Draft, made: Batch) -> None:
-    draft.sign((ENCODER,) if made.faces else (), made.platforms)
+    draft.sign(made.encoders, made.platforms)
 
 
 def _with_attempts(outcomes: Sequence[Outcome], before: Sequence[Failed]) -> list[Outcome]:

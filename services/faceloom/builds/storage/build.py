@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from faceloom.builds.plan import Plan, PlannedRound, first_round, next_round
+from faceloom.builds.plan import NOTHING, Plan, PlannedRound, Source, first_round, next_round
 from faceloom.builds.shards.commit import Draft, Shard
 from faceloom.core.errors import UsageError
 from faceloom.core.wording import unreadable
@@ -163,7 +163,7 @@ class BuildStorage(ABC):
         plan = self.read_plan()
         return plan.recipe if plan else self.read_finished_recipe()
 
-    def take_up(self, recipe: Recipe, shards: int | None) -> Plan:
+    def take_up(self, recipe: Recipe, shards: int | None, source: Source = NOTHING) -> Plan:
         """The plan that is recorded here; a new one where there is none. Many may do it at once.
 
         A build of fewer candidates, or accepted faces, grows: what is missing is planned as one more round.
@@ -171,6 +171,7 @@ class BuildStorage(ABC):
         Args:
             recipe: What the build is made by now.
             shards: As in `run.Options`; only for what is not planned yet.
+            source: The same.
 
         Raises:
             UsageError: The build here is of another method, or larger; or it cannot be read.
@@ -183,13 +184,13 @@ class BuildStorage(ABC):
         if plan is not None and plan.recipe.spec == recipe.spec:
             return plan
         if plan is not None:
-            self.record(len(plan.recorded), next_round(plan, recipe, shards))
+            self.record(len(plan.recorded), next_round(plan, recipe, shards, source))
         elif begun is not None and begun.spec != recipe.spec:
             raise UsageError(
                 f"{self.output} cannot grow without its {STATE}; choose another output folder"
             )
         else:
-            self.record(0, first_round(begun or recipe, shards))
+            self.record(0, first_round(begun or recipe, shards, source))
         plan = self.read_plan()
         # Another may have been faster, with another size.
         if plan is None or plan.recipe.spec != recipe.spec:
@@ -210,6 +211,11 @@ class BuildStorage(ABC):
         spec = recipe.spec
         if (begun.spec.candidates is None) != (spec.candidates is None):
             raise UsageError(f"{self.output} holds {begun.spec}; it can grow in these alone")
+        if spec.is_choice and spec.target != begun.spec.target:
+            raise UsageError(
+                f"{self.output} holds what was chosen of {begun.spec}, and does not grow;"
+                " choose another output folder"
+            )
         if spec.target < begun.spec.target:
             raise UsageError(f"{self.output} holds {begun.spec}; a dataset does not become smaller")
 

@@ -18,7 +18,7 @@ from faceloom.core.atomic_files import take_lock, write_once
 from faceloom.core.errors import UsageError
 from faceloom.datasets.layout import DATASET, FILES, SHARDS, STATE
 from faceloom.datasets.manifest import MANIFEST, Manifest
-from faceloom.datasets.outcomes import KINDS
+from faceloom.datasets.stage import FACES, SEGMENTATION, SKETCH, Kind
 from faceloom.datasets.summary import Summary, read_summary
 
 
@@ -119,15 +119,24 @@ class BuildFolder(BuildStorage):
         if not self.output.exists():
             return
         self.check()
+        kinds = self._kinds()
         with self.lock():
             self.reopen()
             written = [self.output / name for name in FILES]
             written += self.output.glob(".new-*")
-            for kind in KINDS:
-                written += (self.output / kind).glob("[0-9]*.png")
+            for kind in kinds:
+                written += (self.output / kind.folder).glob(f"[0-9]*{kind.suffix}")
             for path in written:
                 path.unlink(missing_ok=True)
             shutil.rmtree(self.state)
-        for path in (*(self.output / kind for kind in KINDS), self.output):
+        for path in (*(self.output / kind.folder for kind in kinds), self.output):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+    def _kinds(self) -> tuple[Kind, ...]:
+        """What builds wrote of faces, as far as can be known."""
+        try:
+            begun = self.begun_with()
+        except UsageError:
+            begun = None
+        return begun.kinds if begun else (FACES, *SKETCH.outputs, *SEGMENTATION.outputs)

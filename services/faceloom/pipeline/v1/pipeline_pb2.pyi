@@ -72,6 +72,9 @@ class BuildSpec(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     TRUNCATION_PSI_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
     candidates: _builtins.int
     """Generate exactly this many candidates."""
     accepted: _builtins.int
@@ -80,6 +83,16 @@ class BuildSpec(_message.Message):
     """Which of 2^32 disjoint seed streams to use."""
     truncation_psi: _builtins.float
     """Truncation towards the mean face, 0 to 1.5. Default 0.7."""
+    threshold: _builtins.float
+    """Accept faces from this quality score on, 0 to 1; 0 accepts all. Default: the quality model decides."""
+    top: _builtins.int
+    """Accept the faces with the highest scores of all candidates, so many. Not with threshold or accepted."""
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is made of accepted faces, by the names of stages, in order; `none` alone for faces without anything
+        else. Default: sketch, segmentation.
+        """
+
     def __init__(
         self,
         *,
@@ -87,15 +100,26 @@ class BuildSpec(_message.Message):
         accepted: _builtins.int = ...,
         seed: _builtins.int = ...,
         truncation_psi: _builtins.float | None = ...,
+        stages: _abc.Iterable[_builtins.str] | None = ...,
+        threshold: _builtins.float | None = ...,
+        top: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_truncation_psi", b"_truncation_psi", "accepted", b"accepted", "candidates", b"candidates", "size", b"size", "truncation_psi", b"truncation_psi"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "_top", b"_top", "_truncation_psi", b"_truncation_psi", "accepted", b"accepted", "candidates", b"candidates", "size", b"size", "threshold", b"threshold", "top", b"top", "truncation_psi", b"truncation_psi"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_truncation_psi", b"_truncation_psi", "accepted", b"accepted", "candidates", b"candidates", "seed", b"seed", "size", b"size", "truncation_psi", b"truncation_psi"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "_top", b"_top", "_truncation_psi", b"_truncation_psi", "accepted", b"accepted", "candidates", b"candidates", "seed", b"seed", "size", b"size", "stages", b"stages", "threshold", b"threshold", "top", b"top", "truncation_psi", b"truncation_psi"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__top: _TypeAlias = _typing.Literal["top"]  # noqa: Y015
+    _WhichOneofArgType__top: _TypeAlias = _typing.Literal["_top", b"_top"]  # noqa: Y015
     _WhichOneofReturnType__truncation_psi: _TypeAlias = _typing.Literal["truncation_psi"]  # noqa: Y015
     _WhichOneofArgType__truncation_psi: _TypeAlias = _typing.Literal["_truncation_psi", b"_truncation_psi"]  # noqa: Y015
     _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["candidates", "accepted"]  # noqa: Y015
     _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top) -> _WhichOneofReturnType__top | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__truncation_psi) -> _WhichOneofReturnType__truncation_psi | None: ...
     @_typing.overload
@@ -273,6 +297,7 @@ class CreateBuildRequest(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
     RETRY_FAILED_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, up to 128 letters, digits, dots, dashes and underscores; makes the call
     idempotent.
@@ -285,6 +310,10 @@ class CreateBuildRequest(_message.Message):
     """How many blocks of 64 candidates to work on at once; the service chooses when 0."""
     retry_failed: _builtins.bool
     """Make the failed candidates of a finished build again."""
+    pool: _builtins.str
+    """A finished dataset, as output is given: its scores are taken as they are, and its faces are drawn only if
+    they are not in it.
+    """
     @_builtins.property
     def spec(self) -> Global___BuildSpec:
         """What to build."""
@@ -298,10 +327,11 @@ class CreateBuildRequest(_message.Message):
         shards: _builtins.int = ...,
         jobs: _builtins.int = ...,
         retry_failed: _builtins.bool = ...,
+        pool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "output", b"output", "request_id", b"request_id", "retry_failed", b"retry_failed", "shards", b"shards", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "output", b"output", "pool", b"pool", "request_id", b"request_id", "retry_failed", b"retry_failed", "shards", b"shards", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,11 @@ const scrolled = new IntersectionObserver(
   { rootMargin: "400px" },
 );
 
+// What there are pictures of: the columns of a face that name PNG files, `sketch_file_name` of the sketch.
+const kinds = (face) =>
+  Object.entries(face)
+    .filter(([column, file]) => column.endsWith("file_name") && file.endsWith(".png"))
+    .map(([column]) => column.replace(/_?file_name$/, "") || "face");
 const kind = () => document.querySelector("input[name=kind]:checked").value;
 
 async function show(dataset) {
@@ -28,6 +33,7 @@ async function more() {
   const { dataset, faces } = shown;
   const page = await call("GET", "faces", { query: { dataset, offset: faces.length, limit: PAGE } });
   if (shown.dataset !== dataset || shown.faces.length !== faces.length) return;
+  if (!faces.length) offer(page.faces.length ? kinds(page.faces[0]) : ["face"]);
   at("faces").append(...page.faces.map((face, index) => tile(face, faces.length + index)));
   shown.faces = [...faces, ...page.faces];
   at("end").textContent = `${shown.faces.length} of ${page.total}`;
@@ -35,6 +41,20 @@ async function more() {
   scrolled.unobserve(at("end"));
   scrolled.observe(at("end"));
 }
+
+// A choice for each kind of picture; the one that was chosen stays chosen where there is such a picture.
+function offer(offered) {
+  const chosen = offered.includes(kind()) ? kind() : "face";
+  const choices = offered.map((one) => {
+    const label = document.createElement("label");
+    const choice = Object.assign(document.createElement("input"), { type: "radio", name: "kind", value: one, checked: one === chosen });
+    label.append(choice, ` ${spoken(one).toLowerCase()}`);
+    return label;
+  });
+  at("kind").replaceChildren(at("kind").querySelector("legend"), ...choices);
+}
+
+const spoken = (one) => one[0].toUpperCase() + one.slice(1).replaceAll("_", " ");
 
 function tile(face, index) {
   const button = document.createElement("button");
@@ -52,12 +72,16 @@ function open(index) {
   const face = shown.faces[index];
   if (!face) return;
   current = index;
-  for (const one of ["face", "sketch", "layout"]) at(`one-${one}`).src = picture(shown.dataset, face.id, one);
+  at("one-pictures").replaceChildren(
+    ...kinds(face).map((one) => Object.assign(new Image(), { alt: spoken(one), src: picture(shown.dataset, face.id, one) })),
+  );
   const { id, seed, truncation_psi, quality, split } = face;
   facts(at("one-facts"), { id, seed, truncation: truncation_psi, quality: quality.toFixed(3), split });
   const to = (task) => `draw?${new URLSearchParams({ task, dataset: shown.dataset, id })}`;
-  at("draw-sketch").href = to("sketch");
-  at("draw-layout").href = to("segmentation");
+  for (const [one, task] of [["sketch", "sketch"], ["layout", "segmentation"]]) {
+    at(`draw-${one}`).href = to(task);
+    at(`draw-${one}`).hidden = !kinds(face).includes(one);
+  }
   if (!at("one").open) at("one").showModal();
 }
 

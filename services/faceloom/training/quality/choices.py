@@ -6,7 +6,6 @@ generator makes them again from their seeds.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from faceloom import datasets
 from faceloom.core.errors import UsageError
-from faceloom.core.wording import unreadable
+from faceloom.datasets.label_file import read_labels
 from faceloom.datasets.recipe import Recipe
 from faceloom.store.model import open_model
 from faceloom.training.quality.render import make_faces
@@ -55,7 +54,7 @@ def read_choices(labels: Path, dataset: Path, generator: Path) -> Choices:
     Raises:
         UsageError: A line is not a label, names a face that is not in the dataset, or there are too few.
     """
-    wanted = _read_labels(labels)
+    wanted = read_labels(labels)
     opened = datasets.open(dataset)
     accepted = {face.id: face for face in opened.faces() if face.id in wanted}
     rejected = {record.id: record for record in opened.rejected() if record.id in wanted}
@@ -76,25 +75,6 @@ def read_choices(labels: Path, dataset: Path, generator: Path) -> Choices:
 def part_of(identity: str) -> str:
     """The part a face belongs to, by its id alone, so that it never changes as labels are added."""
     return _PARTS_OF_TEN[int(hashlib.sha256(identity.encode()).hexdigest(), 16) % 10]
-
-
-def _read_labels(labels: Path) -> dict[str, str]:
-    wanted: dict[str, str] = {}
-    try:
-        lines = labels.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{labels} cannot be read: {unreadable(error)}") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            identity, label = str(row["id"]), row["label"]
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(f'{labels}:{number}: give {{"id": ..., "label": ...}}') from None
-        if label not in ("keep", "reject"):
-            raise UsageError(f"{labels}:{number}: the label is {label!r}; give keep or reject")
-        if wanted.setdefault(identity, label) != label:
-            raise UsageError(f"{labels}:{number}: {identity} was labelled differently before")
-    return wanted
 
 
 def _check_counts(labels: Path, keep: NDArray[np.bool_], part: NDArray[np.str_]) -> None:

@@ -89,7 +89,8 @@ def read_dataset(
         tell: Told of every pair.
 
     Raises:
-        UsageError: The dataset is not there or fails verification, has other classes, or a split is empty.
+        UsageError: The dataset is not there or fails verification, has no such pictures or other
+            classes, or a split is empty.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give what `faceloom build` wrote")
@@ -98,7 +99,11 @@ def read_dataset(
         raise UsageError(f"{folder} fails verification: {faults[0]}{more}; see `faceloom verify`")
     dataset = datasets.open(folder)
     recipe = dataset.recipe
-    if recipe.class_names != CLASS_NAMES:
+    if KINDS[task] not in {kind.folder for kind in recipe.kinds}:
+        raise UsageError(
+            f"{folder} has no {KINDS[task]}; give a dataset whose build had --stages {task}"
+        )
+    if task == SEGMENTATION and recipe.class_names != CLASS_NAMES:
         raise UsageError(f"{folder} has layouts of other classes than CelebAMask-HQ's")
     records = list(dataset.faces())
     # A copy: the file is mapped for reading only.
