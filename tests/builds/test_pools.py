@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builds.api import ended, order
+from tests.builds.fake_cluster import FakeCluster
 from tests.builds.fake_services import FakeServices
+from tests.builds.job_builds import Setup
 from tests.builds.object_store import ObjectStore
 from tests.builds.workers import ROOT, end, start_worker
 
@@ -23,6 +27,7 @@ from faceloom.builds.verification import verify
 from faceloom.core.errors import Internal, UsageError
 from faceloom.datasets.place import Output
 from faceloom.datasets.spec import BuildSpec
+from faceloom.pipeline.v1 import pipeline_pb2 as pb
 
 COUNT = 300
 SPEC = BuildSpec(candidates=COUNT)
@@ -243,3 +248,34 @@ async def test_other_faces_are_no_pool(pool: Path, tmp_path: Path) -> None:
 
 def committed(output: Path) -> list[Path]:
     return list((output / ".build" / "shards").glob("[0-9]*"))
+
+
+async def test_a_selection_grows_with_its_pool(pool: Path, tmp_path: Path) -> None:
+    spec, larger = replace(SPEC, threshold=0.2), replace(SPEC, candidates=COUNT + 100)
+    output = tmp_path / "out"
+    await make(spec, output, pool=pool)
+    before = lines(output)
+    await make(larger, pool)
+    services = FakeServices()
+    await make(replace(larger, threshold=0.2), output, services, pool=pool)
+    await make(replace(larger, threshold=0.2), tmp_path / "built")
+
+    assert verify(output) == []
+    assert sums(output) == sums(tmp_path / "built")
+    assert [row for row in lines(output) if row["ordinal"] < COUNT] == before
+    assert services.calls["quality"] == 1
+
+
+async def test_a_job_makes_a_selection(pool: Path, setup: Setup, tmp_path: Path) -> None:
+    there = shutil.copytree(pool, setup.data / "pool")
+    whole = await make(replace(SPEC, top=200), tmp_path / "whole", pool=pool)
+    with FakeCluster() as cluster:
+        async with setup.serving(cluster) as stub:
+            asked = {"spec": {"candidates": COUNT, "top": 200}, "shards": 3}
+            alone = order(setup.data / "out", "alone", **asked)
+            refused = await ended(stub, (await stub.CreateBuild(alone)).build.id)
+            assert "build a pool, then give it as pool" in refused.error
+            request = order(setup.data / "out", pool=str(there), **asked)
+            done = await ended(stub, (await stub.CreateBuild(request)).build.id)
+    assert (done.state, done.error) == (pb.BUILD_STATE_SUCCEEDED, "")
+    assert done.dataset_digest == whole.summary.dataset_digest

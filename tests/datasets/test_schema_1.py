@@ -72,3 +72,23 @@ def test_it_grows_and_keeps_ids_splits_files_and_labels(dataset: Path, tmp_path:
     )  # fmt: skip
     assert done.code == 0, done.err
     assert out.read_text() == (OLD / "labels.jsonl").read_text()
+
+
+def test_it_is_a_pool_whose_faces_keep_their_ids(dataset: Path, tmp_path: Path) -> None:
+    before = rows(dataset)
+    shutil.copy(OLD / "labels.jsonl", tmp_path)
+    for options in (("--threshold", "0.5"), ("--labels", tmp_path / "labels.jsonl")):
+        output = tmp_path / str(options[0])
+        done = faceloom(
+            "dataset", "select", dataset, *options, "--engine", "inprocess", "--out", output,
+            store=Path("model_store"),
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert faceloom("verify", output, "--pixels", store=Path("model_store")).code == 0
+        shared = rows(output).keys() & before.keys()
+        assert len(shared) > 3
+        for identity in shared:
+            # Taken as they are, marks of then and all.
+            assert rows(output)[identity]["sha256"] == before[identity]["sha256"]
+    kept = [json.loads(line) for line in (OLD / "labels.jsonl").read_text().splitlines()]
+    assert rows(output).keys() == {row["id"] for row in kept if row["label"] == "keep"}
