@@ -42,7 +42,7 @@ def test_a_command_says_it_in_a_line() -> None:
         "from faceloom.cli.main import run\n"
         "try: run()\n"
         "except SystemExit: pass\n"
-        "log = logging.getLogger('faceloom.builds.block_maker')\n"
+        "log = logging.getLogger('faceloom.builds.splitting')\n"
         "log.warning('a service refused candidates', extra={'service': 'sketch', 'cause': 'no\\nface'})\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError as error: log.error('handler failed', exc_info=error)\n"

@@ -1,12 +1,7 @@
-"""Takes blocks of candidates through the services: generate, classify, the stages of the recipe, encode.
-
-A request that is refused is split until the candidate that spoils it is alone; that one becomes `Failed`, and
-its neighbours go on as if it had never been there.
-"""
+"""Takes blocks of candidates through the services: generate, classify, the stages of the recipe, encode."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,23 +9,19 @@ from faceloom.builds.calls import Calls
 from faceloom.builds.candidate import Candidate
 from faceloom.builds.pool import Pool
 from faceloom.builds.raw_images import RGB, pixels_of
-from faceloom.builds.retrying import Patience, PatientService, Refused
+from faceloom.builds.retrying import Patience, PatientService
+from faceloom.builds.splitting import SplittingServices
 from faceloom.builds.stages import StageCall, services_of, stage_calls
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.clients.client import Faceloom
-from faceloom.core.errors import FailedPrecondition, InvalidArgument, TooLarge
+from faceloom.core.errors import FailedPrecondition
 from faceloom.datasets.candidates import BLOCK, Block
 from faceloom.datasets.encodings import ENCODERS
 from faceloom.datasets.outcomes import Accepted, Face, Failed, Outcome, Rejected
 from faceloom.datasets.png import ENCODER, pixels_sha256
 from faceloom.datasets.recipe import Platform, Recipe
 from faceloom.datasets.stage import FACES
-from faceloom.runtime.service import service
 
-log = logging.getLogger(__name__)
-
-# What a service does to candidates.
-Part = Callable[[Sequence[Candidate]], Awaitable[None]]
 # When a service fails so many candidates together, it is no candidate's fault.
 EPIDEMIC = 8
 
@@ -95,10 +86,9 @@ class BlockMaker:
         self._kept = frozenset(kept)
         self._stopwatch = stopwatch
         self._recipe = recipe
-        self._services = services
+        self._services = SplittingServices(services, items_per_message)
         self._calls = Calls(recipe, faceloom)
         self._stages = stage_calls(stage.name for stage in recipe.stages)
-        self._items = {name: min(service(name).max_items, items_per_message) for name in services}
 
     async def make_block(self, block: Block, judged: Callable[[Batch], None]) -> Batch:
         """All candidates of a block; `judged` hears of every batch when it is done."""
@@ -141,11 +131,12 @@ class BlockMaker:
         outcomes = [ended[ordinal] for ordinal in ordinals if ordinal in ended]
         batch = Batch(until_full(outcomes, wanted), faces)
         batch.platforms = {one for candidate in begun for one in candidate.platforms}
-        batch.encoders = {ENCODER} if faces else set()
+        made = {face.outcome.ordinal for face in faces}
+        files = [candidate.files for candidate in begun if candidate.ordinal in made]
+        if any(len(one) < len(self._recipe.kinds) for one in files):
+            batch.encoders.add(ENCODER)
         if self._pool is not None:
-            made = {face.outcome.ordinal for face in faces}
-            taken = any(candidate.files and candidate.ordinal in made for candidate in begun)
-            made_with = self._pool.provenance(with_files=taken)
+            made_with = self._pool.provenance(with_files=any(files))
             batch.platforms.update(made_with.platforms)
             batch.encoders.update(made_with.encoders)
         return batch
@@ -159,7 +150,9 @@ class BlockMaker:
         if self._pool is not None:
             self._pool.score(begun)
         new = [candidate for candidate in begun if candidate.score is None]
-        await self._each("quality", self._calls.classify, await self._made(new, ended), ended)
+        await self._services.each(
+            "quality", self._calls.classify, await self._made(new, ended), ended
+        )
         return [candidate for candidate in begun if candidate.ordinal not in ended]
 
     async def _made(
@@ -170,7 +163,7 @@ class BlockMaker:
         if self._pool is not None:
             await asyncio.to_thread(self._pool.bring, missing)
             missing = [candidate for candidate in missing if candidate.image is None]
-        await self._each("generator", self._calls.generate, missing, ended)
+        await self._services.each("generator", self._calls.generate, missing, ended)
         return [candidate for candidate in candidates if candidate.ordinal not in ended]
 
     def _keeps(self, ordinal: int, score: float) -> bool:
@@ -197,7 +190,7 @@ class BlockMaker:
             for call, failed in zip(calls, not_made, strict=True):
                 new = [candidate for candidate in kept if not candidate.has(call.stage)]
                 part = partial(self._calls.stage, call)
-                group.create_task(self._each(call.stage.service, part, new, failed))
+                group.create_task(self._services.each(call.stage.service, part, new, failed))
         # Whichever came first: what fails in several stages always fails for the reason of the first one.
         for failed in reversed(not_made):
             ended |= failed
@@ -218,50 +211,6 @@ class BlockMaker:
         paths = self._recipe.files_of(candidate.ordinal)
         outcome = Accepted(candidate.ordinal, candidate.seed, candidate.id, score, paths)
         return Face(outcome, files, hashes, z, w)
-
-    async def _each(
-        self,
-        name: str,
-        part: Part,
-        candidates: Sequence[Candidate],
-        ended: dict[int, Outcome],
-    ) -> list[Candidate]:
-        """Lets a service do its part; answers with the candidates for which it did."""
-        done: list[Candidate] = []
-        for start in range(0, len(candidates), self._items[name]):
-            some = candidates[start : start + self._items[name]]
-            done += await self._split(name, part, some, ended, attempts=1)
-        return done
-
-    async def _split(
-        self,
-        name: str,
-        part: Part,
-        candidates: Sequence[Candidate],
-        ended: dict[int, Outcome],
-        attempts: int,
-    ) -> list[Candidate]:
-        try:
-            await self._services[name].call(lambda: part(candidates), divisible=len(candidates) > 1)
-            return list(candidates)
-        except Refused as refused:
-            error = refused.error
-        log.warning(
-            "a service refused candidates",
-            extra={"service": name, "candidates": len(candidates), "cause": str(error)},
-        )
-        if len(candidates) == 1:
-            (guilty,) = candidates
-            # Other messages differ from time to time, and the dataset must not.
-            detail = error.message if isinstance(error, InvalidArgument | TooLarge) else ""
-            failed = Failed(
-                guilty.ordinal, guilty.seed, guilty.id, name, error.reason, detail, attempts
-            )
-            ended[guilty.ordinal] = failed
-            return []
-        middle = len(candidates) // 2
-        first = await self._split(name, part, candidates[:middle], ended, attempts + 1)
-        return first + await self._split(name, part, candidates[middle:], ended, attempts + 1)
 
     def _check_epidemic(self, outcomes: Sequence[Outcome]) -> None:
         """Stops a build whose service fails everybody, instead of recording candidates by the thousand."""
