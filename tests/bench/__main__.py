@@ -1,6 +1,6 @@
 """`python -m tests.bench [NAME …]`: the measurements, one after the other; most against one running stack.
 
-`networks`, which takes long without a GPU, is measured only when named.
+`networks` and `growth`, which take long without a GPU, are measured only when named.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from faceloom.store.package import package_profile
 from faceloom.training.translator.train import lite_distance
 from tests.bench import (
     builds,
+    growth,
     networks,
     overhead,
     processes,
@@ -86,6 +87,8 @@ async def _measure(wanted: set[str]) -> None:
                     record(f"translate-{case}", await translate.measure(case))
             if "build" in wanted:
                 record("build", {"idle_bytes": idle, **await builds.measure(Path(scratch))})
+            if "growth" in wanted:
+                record("growth", await growth.measure(Path(scratch)))
             if "training" in wanted:
                 dataset = await training.build(Path(scratch))
                 for task in training.TASKS:
