@@ -7,11 +7,13 @@ import pytest
 
 from faceloom.clients.client import Faceloom
 from faceloom.runtime.service import services
+from faceloom.sketch.v1 import sketch_pb2
 
 RPCS = [
     name
     for name, method in inspect.getmembers(Faceloom, inspect.iscoroutinefunction)
-    if not name.startswith("_")
+    # `call` is for all services alike: it looks the RPC up.
+    if not name.startswith("_") and name != "call"
 ]
 
 
@@ -45,3 +47,10 @@ async def test_a_model_service_has_the_rpc_that_is_called(name: str) -> None:
 
 def test_every_model_service_has_a_method_of_the_client() -> None:
     assert len(RPCS) == sum(len(facts.methods) for facts in services().values())
+
+
+async def test_a_request_that_a_service_does_not_take() -> None:
+    request = sketch_pb2.SketchRequest()
+    assert await Faceloom(Recorder()).call("sketch", request) == sketch_pb2.SketchResponse()
+    with pytest.raises(TypeError, match="the quality service takes no"):
+        await Faceloom(Recorder()).call("quality", request)

@@ -24,7 +24,6 @@ from faceloom.core.errors import UsageError
 from faceloom.core.images import decode_rgb
 from faceloom.datasets.spec import BuildSpec
 from faceloom.generator.v1 import generator_pb2
-from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.handler import AnyHandler
 from faceloom.store.model import BrokenModel, open_model
@@ -44,27 +43,14 @@ ENCODER = {"side": 32, "blocks": (1, 1, 1, 1), "widths": (4, 4, 4, 4)}
 VARIANTS = 3
 
 
-class Lenient(InProcessCaller):
-    """Keeps every face, so that a small build has faces in all splits."""
-
-    async def call(self, service: str, method: str, request: bytes, timeout: float) -> bytes:
-        answer = await super().call(service, method, request, timeout)
-        if service != "quality":
-            return answer
-        judged = quality_pb2.ClassifyResponse.FromString(answer)
-        for quality in judged.qualities:
-            quality.accepted = True
-        return judged.SerializeToString()
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """128 faces, of which some twelve are for validation and the test; the recipe's digest decides which."""
     folder = tmp_path_factory.mktemp("built") / "dataset"
 
     async def build() -> None:
-        async with Faceloom(Lenient()) as faceloom:
-            await run_build(BuildSpec(candidates=128), folder, faceloom)
+        async with Faceloom(InProcessCaller()) as faceloom:
+            await run_build(BuildSpec(candidates=128, threshold=0.0), folder, faceloom)
 
     asyncio.run(build())
     return folder
