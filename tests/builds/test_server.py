@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 from tests.builds.api import Gate, ended, order, refusal, serving
 from tests.builds.fake_services import FakeServices, poison
 
@@ -197,6 +198,15 @@ async def test_delete(tmp_path: Path) -> None:
         ({"spec": {"accepted": 10_000_001}}, "spec.accepted"),
         ({"spec": {"candidates": 1, "truncationPsi": "NaN"}}, "spec.truncation_psi"),
         ({"spec": {"candidates": 1, "truncationPsi": 1.6}}, "spec.truncation_psi"),
+        ({"spec": {"candidates": 1, "stages": ["sketch", "hair"]}}, "spec.stages"),
+        ({"spec": {"candidates": 1, "stages": ["none", "sketch"]}}, "spec.stages"),
+        ({"spec": {"candidates": 1, "threshold": 1.5}}, "spec.threshold"),
+        ({"spec": {"candidates": 1, "threshold": "NaN"}}, "spec.threshold"),
+        ({"spec": {"candidates": 5, "top": 6}}, "spec.top"),
+        ({"spec": {"accepted": 5, "top": 5}}, "spec.top"),
+        ({"spec": {"candidates": 5, "top": 5, "threshold": 0.5}}, "spec.top"),
+        ({"pool": "relative"}, "pool"),
+        ({"pool": "/usr"}, "pool"),
         ({"jobs": 65}, "jobs"),
         ({"shards": 100_001}, "shards"),
     ],
@@ -208,6 +218,27 @@ async def test_a_wrong_order_names_its_field(
         error = await refusal(stub.CreateBuild(order(tmp_path / "out", **fields)))
         assert (error.code, error.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
         assert not (await stub.ListBuilds(pb.ListBuildsRequest())).builds
+
+
+async def test_an_order_with_stages_a_filter_and_a_pool(tmp_path: Path) -> None:
+    pool, output = tmp_path / "pool", tmp_path / "out"
+    asked = {"candidates": 130, "stages": ["sketch:classical"], "top": 7}
+    async with serving(tmp_path / "state") as stub:
+        scores = order(pool, "scores", spec={"candidates": 130, "stages": ["none"], "top": 0})
+        await ended(stub, (await stub.CreateBuild(scores)).build.id)
+        made = (await stub.CreateBuild(order(output, spec=asked, pool=str(pool)))).build
+        done = await ended(stub, made.id)
+        again = await refusal(stub.CreateBuild(order(output, spec=asked)))
+    assert (done.state, done.progress.accepted) == (pb.BUILD_STATE_SUCCEEDED, 7)
+    assert ParseDict(asked, pb.BuildSpec(truncation_psi=0.7)) == done.spec
+    assert {path.name for path in output.iterdir() if path.is_dir()} == {
+        ".build", "images", "classical_sketches",
+    }  # fmt: skip
+    # The pool is a part of what was asked for.
+    assert again.code == grpc.StatusCode.ALREADY_EXISTS
+    # The service that comes after this one reads the record.
+    async with serving(tmp_path / "state") as stub:
+        assert (await stub.GetBuild(pb.GetBuildRequest(id=made.id))).build.spec == done.spec
 
 
 async def test_wrong_names_and_tokens(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class BuildSpec:
 
     def continues(self, before: "BuildSpec") -> bool:
         """Whether a build that was asked for this earlier is the same one, or grows to this one."""
+        if self.is_choice and self.target != before.target:
+            return False
         return self._method == before._method and self.target >= before.target
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+from faceloom import datasets
 from faceloom.builds.executors.executor import Executor
 from faceloom.builds.progress import Phase, Progress
 from faceloom.builds.service.records import Build, BuildIndex, End, Order, Record, State
@@ -183,6 +184,11 @@ class Builds:
 
     def _check_output(self, order: Order) -> None:
         self._check_free(order.output)
+        if isinstance(order.pool, Path):
+            try:
+                datasets.open(order.pool)
+            except FaceloomError as error:
+                raise InvalidArgument(str(error), field="pool") from None
         if not isinstance(order.output, Path):
             # It may take a while to answer; what is wrong with it ends the build.
             return
