@@ -61,12 +61,12 @@ class Coverage:
         return chosen
 
 
-def measure(target: Path) -> Coverage:
-    """Runs all tests once."""
+def measure(checkout: Checkout, target: Path) -> Coverage:
+    """Runs all tests once, where mutants will be tried: what fails there anyhow is no judge of them."""
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutation.coverage_by_test", *TESTS],
-        cwd=ROOT,
-        env=os.environ | {"COVERAGE_BY_TEST": str(target)},
+        cwd=checkout.tree,
+        env=checkout.environment | {"COVERAGE_BY_TEST": str(target)},
         check=False,
     )
     return Coverage(**json.loads(target.read_text()))
@@ -84,12 +84,13 @@ def choose(coverage: Coverage, seed: int) -> list[Mutant]:
     return sorted(chosen, key=lambda mutant: (mutant.file, mutant.line))
 
 
-def survivors(chosen: Sequence[Mutant], coverage: Coverage, scratch: Path) -> list[Mutant]:
+def survivors(
+    chosen: Sequence[Mutant], coverage: Coverage, checkouts: Sequence[Checkout]
+) -> list[Mutant]:
     """Those that no test notices."""
-    workers = min(4, os.cpu_count() or 1)
     free: SimpleQueue[Checkout] = SimpleQueue()
-    for number in range(workers):
-        free.put(Checkout(scratch / str(number)))
+    for one in checkouts:
+        free.put(one)
 
     def noticed(mutant: Mutant) -> bool:
         tests = coverage.of(mutant)
@@ -100,7 +101,7 @@ def survivors(chosen: Sequence[Mutant], coverage: Coverage, scratch: Path) -> li
         finally:
             free.put(checkout)
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(len(checkouts)) as pool:
         alive = []
         for mutant, killed in zip(chosen, pool.map(noticed, chosen), strict=True):
             print(
@@ -122,9 +123,11 @@ def main() -> None:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     OUT.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
-        coverage = measure(Path(folder) / "coverage.json")
+        workers = min(4, os.cpu_count() or 1)
+        checkouts = [Checkout(Path(folder, str(number))) for number in range(workers)]
+        coverage = measure(checkouts[0], Path(folder) / "coverage.json")
         chosen = choose(coverage, seed)
-        alive = survivors(chosen, coverage, Path(folder))
+        alive = survivors(chosen, coverage, checkouts)
     reasons = known_reasons()
     told: list[dict[str, Any]] = [
         asdict(mutant) | {"why": reasons.get((mutant.file, mutant.change), "")} for mutant in alive

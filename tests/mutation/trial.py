@@ -26,17 +26,19 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.tree = folder / "tree"
+        self.environment = os.environ | {"PYTHONPATH": str(self.tree / "services")}
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in filter(None, names.split("\0")):
             if (ROOT / name).is_file():
-                target = folder / "tree" / name
+                target = self.tree / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, target)
 
     def notices(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:
         """Whether one of the tests fails, or takes more than so many seconds."""
-        path = self._folder / "tree" / PACKAGE / mutant.file
+        path = self.tree / PACKAGE / mutant.file
         source = path.read_bytes()
         path.write_bytes(mutant.apply(source))
         try:
@@ -50,8 +52,8 @@ class Checkout:
         flags = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={self._folder / 'scratch'}"]
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *flags, f"@{arguments}"],
-            cwd=self._folder / "tree",
-            env=os.environ | {"PYTHONPATH": str(self._folder / "tree" / "services")},
+            cwd=self.tree,
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
