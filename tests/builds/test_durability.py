@@ -131,7 +131,7 @@ def link_fails(disk: DiskSpy, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
     """Makes second names fail with an error number."""
 
     def fail(number: int) -> None:
-        def refuse(source: Path, target: Path) -> None:
+        def refuse(source: Path, target: Path, **handles: int | None) -> None:
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr(os, "link", refuse)

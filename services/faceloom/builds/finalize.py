@@ -10,6 +10,7 @@ when their digests are.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +20,11 @@ from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Shard, latents_by_file
 from faceloom.builds.stages import STAGES
 from faceloom.core.atomic_files import (
-    files_under,
     link_or_copy,
     sync_folder,
     write_atomically,
 )
+from faceloom.core.real_folder import real_folder
 from faceloom.datasets.card import dataset_card
 from faceloom.datasets.identity import split_of
 from faceloom.datasets.latents import merge_latents
@@ -218,20 +219,23 @@ def _pixels_digest(recipe: Recipe, files: Mapping[str, StoredFile]) -> str | Non
 
 def _place_files(output: Path, kinds: Iterable[Kind], sources: Mapping[str, Shard]) -> None:
     """Exactly those files of faces, whatever an interrupted or an earlier run left."""
-    folders = [output / kind.folder for kind in kinds]
-    for folder in folders:
-        folder.mkdir(exist_ok=True)
-        for path in files_under(folder):
-            if f"{folder.name}/{path}" not in sources:
-                (folder / path).unlink()
-    for path, shard in sources.items():
-        source, target = shard.folder / path, output / path
-        if target.exists() and target.samefile(source):
-            continue
-        target.unlink(missing_ok=True)
-        link_or_copy(source, target)
-    for folder in folders:
-        sync_folder(folder)
+    for kind in kinds:
+        wanted = {
+            path.removeprefix(f"{kind.folder}/"): shard.folder / path
+            for path, shard in sources.items()
+            if path.startswith(f"{kind.folder}/")
+        }
+        with real_folder(output, kind.folder) as folder:
+            present = {name for name in os.listdir(folder) if kind.is_name(name)}
+            for name in present - wanted.keys():
+                os.unlink(name, dir_fd=folder)
+            for name, source in wanted.items():
+                if name in present:
+                    if os.path.samestat(os.lstat(name, dir_fd=folder), source.stat()):
+                        continue
+                    os.unlink(name, dir_fd=folder)
+                link_or_copy(source, name, folder)
+            os.fsync(folder)
 
 
 def _ordinal(outcome: Accepted | Rejected | Failed) -> int:

@@ -51,14 +51,22 @@ def write_once(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file a second name, or a copy where the filesystem has no second names."""
+def link_or_copy(source: Path, target: Path | str, folder: int | None = None) -> None:
+    """Gives a file a second name, or a copy where the filesystem has no second names.
+
+    Args:
+        source: The file.
+        target: Its second name, which nothing has yet.
+        folder: A handle of the folder that `target` is in.
+    """
     try:
-        os.link(source, target)
+        os.link(source, target, dst_dir_fd=folder)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        shutil.copyfile(source, target)
+        new = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+        with source.open("rb") as old, os.fdopen(new, "wb") as copy:
+            shutil.copyfileobj(old, copy)
 
 
 def sync_file(path: Path) -> None:
@@ -93,7 +101,7 @@ def take_lock(path: Path, shared: bool = False) -> int:
     # Not at the top: Windows has none, and whoever only reads a dataset does without.
     import fcntl
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:

@@ -29,6 +29,10 @@ class Kind:
         """Where the file of a candidate lies, below the dataset."""
         return f"{self.folder}/{ordinal:07d}{self.suffix}"
 
+    def is_name(self, name: str) -> bool:
+        """Whether a file in the folder is called as builds call theirs."""
+        return name.endswith(self.suffix) and name.removesuffix(self.suffix).isdecimal()
+
     def column_of(self, what: str) -> str:
         """The name of a column: `file_name`, `sha256` or `pixels_sha256` of this kind."""
         return f"{self.column}_{what}" if self.column else what

@@ -16,7 +16,8 @@ from faceloom.builds.shards.commit import Shard, ShardStore, newest_generations
 from faceloom.builds.storage.build import BuildStorage
 from faceloom.core.atomic_files import take_lock, write_once
 from faceloom.core.errors import UsageError
-from faceloom.datasets.layout import DATASET, FILES, SHARDS, STATE
+from faceloom.core.real_folder import check_real, real_folder
+from faceloom.datasets.layout import DATASET, FILES, POOL, SHARDS, SPENT, STATE
 from faceloom.datasets.manifest import MANIFEST, Manifest
 from faceloom.datasets.stage import FACES, SEGMENTATION, SKETCH, Kind
 from faceloom.datasets.summary import Summary, read_summary
@@ -60,6 +61,7 @@ class BuildFolder(BuildStorage):
     @contextmanager
     def lock(self, shared: bool = False) -> Iterator[None]:
         """Holds the folder, alone or with others who share it."""
+        check_real(self.output, (STATE, SHARDS, SPENT, POOL))
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             lock = take_lock(self.state / "lock", shared)
@@ -122,12 +124,12 @@ class BuildFolder(BuildStorage):
         kinds = self._kinds()
         with self.lock():
             self.reopen()
-            written = [self.output / name for name in FILES]
-            written += self.output.glob(".new-*")
-            for kind in kinds:
-                written += (self.output / kind.folder).glob(f"[0-9]*{kind.suffix}")
-            for path in written:
+            for path in (*(self.output / name for name in FILES), *self.output.glob(".new-*")):
                 path.unlink(missing_ok=True)
+            for kind in kinds:
+                with real_folder(self.output, kind.folder) as folder:
+                    for name in filter(kind.is_name, os.listdir(folder)):
+                        os.unlink(name, dir_fd=folder)
             shutil.rmtree(self.state)
         for path in (*(self.output / kind.folder for kind in kinds), self.output):
             if path.is_dir() and not any(path.iterdir()):
