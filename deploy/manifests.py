@@ -28,10 +28,13 @@ _STOP_SECONDS = 25
 # One file per service, or one file for all.
 _TEMPLATES = {
     "model-service.yaml": "base/{name}/model-service.yaml",
+    "kustomization.yaml": "base/{name}/kustomization.yaml",
     "budget.yaml": "components/pdb/budgets.yaml",
     "scaled-object.yaml": "components/keda/scaled-objects.yaml",
     "probes.yaml": "overlays/ci/probes.yaml",
 }
+# Files that name every service.
+_LISTS = {"base.yaml": "base/kustomization.yaml", "targets.yaml": "base/targets.yaml"}
 
 
 def grace_seconds(service: Service) -> int:
@@ -52,14 +55,25 @@ def rendered() -> dict[Path, str]:
                 drain=grace_seconds(service) - _STOP_SECONDS,
                 grace=grace_seconds(service),
             )
-            first = f"# Rendered from templates/{source} by make manifests.\n"
+            first = _first_line(source)
             parts.setdefault(DEPLOY / target.format(name=name), [first]).append(text)
     files = {path: texts[0] + "---\n".join(texts[1:]) for path, texts in parts.items()}
+    for source, target in _LISTS.items():
+        template = Template((DEPLOY / "templates" / source).read_text())
+        text = template.substitute(
+            resources="\n".join(f"  - {name}" for name in services()),
+            targets="\n    ".join(f'"{name}": "dns:///{name}-pods:50051",' for name in services()),
+        )
+        files[DEPLOY / target] = _first_line(source) + text
     files[DEPLOY / "base/archives/SHA256SUMS"] = _tiny_sums()
     files[DEPLOY / "monitoring/rules/reference.yaml"] = _quality_reference()
     for name, text in dashboards().items():
         files[DEPLOY / "monitoring/dashboards" / f"{name}.json"] = text
     return files
+
+
+def _first_line(source: str) -> str:
+    return f"# Rendered from templates/{source} by make manifests.\n"
 
 
 def _tiny_sums() -> str:

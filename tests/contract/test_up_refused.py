@@ -75,7 +75,7 @@ def test_two_that_start_together(offset: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "environment", "told"),
     [
-        (["--port-offset", "7"], {}, "--port-offset 7: give a multiple of 20 from 0 to 15480"),
+        (["--port-offset", "7"], {}, "--port-offset 7: give a multiple of 20 from 0 to 15460"),
         ([], {"FACELOOM_PORT_OFFSET": "-20"}, "--port-offset -20: give a multiple of 20"),
         (["--dir", "/proc/x"], {}, "--dir /proc/x cannot be written: No such file or directory"),
         (["--dir", __file__], {}, f"--dir {__file__} cannot be written: Not a directory"),

@@ -39,7 +39,7 @@ def test_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert targets_at(20).of("quality") == "127.0.0.1:50072"
     with pytest.raises(
-        UsageError, match=r"^--port-offset 70000: give a multiple of 20 from 0 to 15480"
+        UsageError, match=r"^--port-offset 70000: give a multiple of 20 from 0 to 15460"
     ):
         targets_at(70_000)
 

@@ -1,6 +1,7 @@
 """`faceloom profile`: named sets of models that are served together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, signature
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from rich.status import Status
 
 from faceloom.cli.options import AsJson, print_result
 from faceloom.core.errors import UsageError
+from faceloom.runtime.service import services
 from faceloom.store.licences import consequence
 from faceloom.store.model import Model, open_model
 from faceloom.store.new_profile import create_profile
@@ -22,22 +24,36 @@ from faceloom.store.profile import (
 
 app = typer.Typer(help="Create and list profiles: what is served together.", no_args_is_help=True)
 
-_REFERENCE = "NAME, NAME/VERSION or a profile; repeat it to serve several, the first by default."
+_References = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME, NAME/VERSION or a profile; repeat it to serve several, the first by default."
+    ),
+]
+
+
+def _with_an_option_per_service(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose `references` are options called as the model services are."""
+    own = [one for one in signature(command).parameters.values() if one.name != "references"]
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_References)
+        for name in services()
+    ]
+    command.__signature__ = signature(command).replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    command.__annotations__ |= dict.fromkeys(services(), _References)
+    return command
 
 
 @app.command()
+@_with_an_option_per_service
 def create(
     name: Annotated[str, typer.Argument(help="Of the new profile.")],
-    generator: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
-    quality: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
-    sketch: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
-    segmentation: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
-    translator: Annotated[list[str] | None, typer.Option(help=_REFERENCE)] = None,
     permission: Annotated[
         str | None,
         typer.Option(help="Who allowed to serve models whose licences ask for it, and what."),
     ] = None,
     as_json: AsJson = False,
+    **references: list[str] | None,
 ) -> None:
     """Create a profile of models in the store. A service without a model is not started.
 
@@ -45,13 +61,6 @@ def create(
     """
     if permission is not None and not permission.strip():
         raise UsageError("--permission is empty; say who allowed what")
-    references = {
-        "generator": generator,
-        "quality": quality,
-        "sketch": sketch,
-        "segmentation": segmentation,
-        "translator": translator,
-    }
     given = {service: models or [] for service, models in references.items()}
     with _checking():
         models = create_profile(name, given, permission)

@@ -13,8 +13,8 @@ from faceloom.runtime.listening import is_free
 # What is added to a service's port to have that of its metrics, in a stack whose offset is 0.
 _METRICS = -1000
 _STEP = 20
-# The last port of a service is 50055.
-_LARGEST = 15_480
+# Services have ports up to 50069, a step from the pipeline's 50050.
+_LARGEST = 15_460
 _TRIES = 50
 
 
@@ -22,7 +22,7 @@ def check_offset(offset: int) -> int:
     """The offset, if stacks may have it.
 
     Raises:
-        UsageError: It is not one of 0, 20, 40 .. 15480.
+        UsageError: It is not one of 0, 20, 40 .. 15460.
     """
     if offset % _STEP or not 0 <= offset <= _LARGEST:
         raise UsageError(
