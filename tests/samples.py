@@ -7,48 +7,28 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
 from faceloom.common.v1 import image_pb2
 from faceloom.generator.v1 import generator_pb2
-from faceloom.quality.v1 import quality_pb2
-from faceloom.segmentation.v1 import segmentation_pb2
-from faceloom.sketch.v1 import sketch_pb2
+from faceloom.runtime.service import services
 from faceloom.translator.v1 import translator_pb2
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
-METHODS = {
-    "generator": "Generate",
-    "quality": "Classify",
-    "segmentation": "Segment",
-    "sketch": "Sketch",
-    "translator": "Translate",
-}
-REQUESTS: dict[str, type[Message]] = {
-    "generator": generator_pb2.GenerateRequest,
-    "quality": quality_pb2.ClassifyRequest,
-    "segmentation": segmentation_pb2.SegmentRequest,
-    "sketch": sketch_pb2.SketchRequest,
-    "translator": translator_pb2.TranslateRequest,
-}
-RESPONSES: dict[str, type[Message]] = {
-    "generator": generator_pb2.GenerateResponse,
-    "quality": quality_pb2.ClassifyResponse,
-    "segmentation": segmentation_pb2.SegmentResponse,
-    "sketch": sketch_pb2.SketchResponse,
-    "translator": translator_pb2.TranslateResponse,
-}
-ANSWERS = {
-    "generator": "faces",
-    "quality": "qualities",
-    "segmentation": "layouts",
-    "sketch": "sketches",
-    "translator": "translations",
-}
+# Every service has one method.
+_RPCS = {name: facts.descriptor.methods[0] for name, facts in services().items()}
+METHODS = {name: rpc.name for name, rpc in _RPCS.items()}
+REQUESTS = {name: GetMessageClass(rpc.input_type) for name, rpc in _RPCS.items()}
+RESPONSES = {name: GetMessageClass(rpc.output_type) for name, rpc in _RPCS.items()}
+# A response begins with its items.
+ANSWERS = {name: rpc.output_type.fields[0].name for name, rpc in _RPCS.items()}
 # Those that take a list of images, and answer each.
-IMAGE_SERVICES = ("quality", "segmentation", "sketch")
+IMAGE_SERVICES = tuple(
+    name for name, rpc in _RPCS.items() if "images" in rpc.input_type.fields_by_name
+)
 
 
 def face(number: int, width: int = 64, height: int = 64) -> Array:

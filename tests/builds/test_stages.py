@@ -211,7 +211,7 @@ def test_what_a_build_takes_follows_from_its_stages() -> None:
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (("sketch", "hair"), "no stage 'hair'; there are sketch, segmentation, sketch:classical"),
+        (("sketch", "hair"), f"no stage 'hair'; there are {', '.join(stages.STAGES)}"),
         (("sketch", "sketch"), "the stage sketch is named twice"),
     ],
 )

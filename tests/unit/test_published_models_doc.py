@@ -11,9 +11,10 @@ from typer.main import get_command
 from faceloom.checkpoints.importer import formats
 from faceloom.cli.main import app
 from faceloom.cli.models import import_checkpoint
+from faceloom.runtime.service import services
 
 DOCS = Path(__file__).parents[2] / "docs"
-KINDS = ("generator", "quality", "sketch", "segmentation", "translator", "losses")
+KINDS = (*services(), "losses")
 
 
 def printed(*names: str) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from faceloom.builds.stages import STAGES as ALL_STAGES
 from faceloom.builds.stages import stage_calls, stage_names
 from faceloom.core.errors import InvalidArgument, UsageError
 from faceloom.datasets.spec import STAGES, BuildSpec
@@ -20,7 +21,7 @@ Psi = Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")]
 Stages = Annotated[
     str,
     typer.Option(
-        help="What to make of accepted faces, separated by commas: sketch, segmentation, sketch:classical;"
+        help=f"What to make of accepted faces, separated by commas: {', '.join(ALL_STAGES)};"
         " none for faces alone."
     ),
 ]
