@@ -16,14 +16,13 @@ import pytest
 from tests.install.test_help_without_extras import ALL_HELP
 from tests.install.test_metadata import PROJECT, ROOT
 
+from faceloom.runtime.service import services
+
 pytestmark = pytest.mark.timeout(900)
 
 VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
 _LARGEST = 100e6
-_TINY = {
-    f"tiny/{service}"
-    for service in ("generator", "quality", "sketch", "segmentation", "translator")
-}
+_TINY = {f"tiny/{service}" for service in services()}
 _CLIENT = """
 import asyncio
 from faceloom.clients.client import Faceloom

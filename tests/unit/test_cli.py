@@ -12,6 +12,7 @@ from faceloom.cli.inputs import sources
 from faceloom.cli.main import app
 from faceloom.cli.seeds import parse_seeds
 from faceloom.core.errors import UsageError
+from faceloom.runtime.service import services
 
 
 def faceloom(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -153,11 +154,7 @@ def test_a_folder_that_is_no_dataset_has_faults(tmp_path) -> None:
 def test_the_shipped_models_are_listed_and_intact() -> None:
     listed = json.loads(faceloom("models", "list", "--json").stdout)["models"]
     assert [(model["path"], model["service"]) for model in listed] == [
-        ("tiny/generator", "generator"),
-        ("tiny/quality", "quality"),
-        ("tiny/segmentation", "segmentation"),
-        ("tiny/sketch", "sketch"),
-        ("tiny/translator", "translator"),
+        (f"tiny/{service}", service) for service in services()
     ]
     assert faceloom("models", "verify").returncode == 0
 
