@@ -12,6 +12,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,9 @@ class NamedCluster(Cluster):
 
     def _objects(self) -> list[Object]:
         version = json.loads(self.kubectl("version", "--output=json"))["serverVersion"]
-        objects = overlay("dev" if int(version["minor"].rstrip("+")) >= _GRPC_PROBES else "ci")
+        name = "dev" if int(version["minor"].rstrip("+")) >= _GRPC_PROBES else "ci"
+        # Others see what was rendered, too.
+        objects = deepcopy(overlay(name))
         volumes = of_kind(objects, "PersistentVolume")
         if volumes:
             os.chown(self.data, USER, USER)
