@@ -19,7 +19,7 @@ from faceloom.datasets.spec import BuildSpec
 def main() -> None:
     output, spec = output_of(sys.argv[1]), BuildSpec(**json.loads(sys.argv[2]))
     pool = output_of(os.environ["POOL"]) if "POOL" in os.environ else None
-    options = Options(jobs=3, shards=4, retry_failed="--retry-failed" in sys.argv, pool=pool)
+    options = Options(blocks=3, shards=4, retry_failed="--retry-failed" in sys.argv, pool=pool)
     result = asyncio.run(run_build(spec, output, FakeServices().client(), options))
     print(result.summary.dataset_digest)
 

@@ -56,9 +56,9 @@ async def test_messages_that_change_every_time_do_not_reach_the_dataset(build: B
     assert (row["reason"], row["detail"]) == ("BUG", "")
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("blocks", [1, 4])
 async def test_retry_failed_ends_where_an_undisturbed_build_does(
-    jobs: int, tmp_path: Path, build: Build
+    blocks: int, tmp_path: Path, build: Build
 ) -> None:
     for spec in (BuildSpec(candidates=150), BuildSpec(accepted=70)):
         output = tmp_path / "out"
@@ -67,12 +67,12 @@ async def test_retry_failed_ends_where_an_undisturbed_build_does(
         output.rename(tmp_path / f"good-{spec.target}")
         seeds = {1, 5, 6, 100}
         bad = FakeServices(fault=poison("quality", seeds, Internal("bug")))
-        broken = await build(spec, Options(jobs, 2, patience=QUICK), bad)
+        broken = await build(spec, Options(blocks, 2, patience=QUICK), bad)
         assert broken.summary.failed == len(seeds)
         assert not verify(output)
-        untouched = await build(spec, Options(jobs))
+        untouched = await build(spec, Options(blocks))
         assert untouched.summary == broken.summary
-        again = await build(spec, Options(jobs, retry_failed=True))
+        again = await build(spec, Options(blocks, retry_failed=True))
         assert (again.summary, files_of(output)) == expected
         assert not verify(output)
         output.rename(tmp_path / f"bad-{spec.target}")
@@ -169,7 +169,7 @@ async def test_a_message_that_is_too_large_is_split(build: Build) -> None:
 
 async def test_no_more_calls_are_in_flight_than_jobs(build: Build) -> None:
     services = FakeServices(threshold=0.9, shuffle=random.Random(1))
-    await build(BuildSpec(candidates=640), Options(jobs=3), services)
+    await build(BuildSpec(candidates=640), Options(blocks=3), services)
     assert max(services.most_in_flight.values()) == 3
 
 
@@ -183,6 +183,6 @@ async def test_overload_makes_the_build_ask_less_at_once(build: Build) -> None:
             raise Overloaded("full", retry_after=0.0)
 
     services.fault = full
-    result = await build(BuildSpec(candidates=1280), Options(jobs=8, patience=QUICK), services)
+    result = await build(BuildSpec(candidates=1280), Options(blocks=8, patience=QUICK), services)
     assert result.summary.failed == 0
     assert len(refusals) < 20

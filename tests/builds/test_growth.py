@@ -72,7 +72,7 @@ async def test_a_half_made_build_grows_too(tmp_path: Path) -> None:
     services.gate = stop
     with pytest.raises(RuntimeError, match="pulled the plug"):
         await run_build(
-            BuildSpec(candidates=500), output, services.client(), Options(jobs=1, shards=8)
+            BuildSpec(candidates=500), output, services.client(), Options(blocks=1, shards=8)
         )
     await run_build(BuildSpec(candidates=600), output, FakeServices().client())
 

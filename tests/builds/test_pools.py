@@ -219,7 +219,7 @@ async def test_workers_finish_a_selection_from_its_plan(pool: Path, tmp_path: Pa
             raise Plug
 
     with pytest.raises(Plug):
-        await make(spec, output, FakeServices(gate=pull), pool=pool, shards=3, jobs=1)
+        await make(spec, output, FakeServices(gate=pull), pool=pool, shards=3, blocks=1)
     for index in range(3):
         assert end(start_worker(output, index, "--finalize"))[0] == 0
 

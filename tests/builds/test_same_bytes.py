@@ -33,15 +33,15 @@ def rows_of(path: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("spec", [BuildSpec(candidates=200), BuildSpec(accepted=100, seed=7)])
-async def test_jobs_shards_and_order_do_not_reach_the_bytes(
+async def test_blocks_shards_and_order_do_not_reach_the_bytes(
     spec: BuildSpec, tmp_path: Path
 ) -> None:
     variants = [(1, 1), (4, 5), (3, None), (8, 2)]
     datasets = []
-    for number, (jobs, shards) in enumerate(variants):
+    for number, (blocks, shards) in enumerate(variants):
         output = tmp_path / str(number)
         services = FakeServices(shuffle=random.Random(number))
-        result = await run_build(spec, output, services.client(), Options(jobs, shards))
+        result = await run_build(spec, output, services.client(), Options(blocks, shards))
         assert not verify(output)
         datasets.append((result.summary, files_of(output)))
     assert all(dataset == datasets[0] for dataset in datasets)

@@ -89,7 +89,7 @@ async def test_without_finalize_a_later_run_only_puts_together(tmp_path: Path) -
 async def test_a_worker_told_to_stop_leaves_no_draft_and_does_not_say_done(tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = BuildSpec(candidates=256)
-    worker = start_worker(output, 0, "--jobs", "1", "--shards", "1", spec=spec, HOLD="2")
+    worker = start_worker(output, 0, "--blocks", "1", "--shards", "1", spec=spec, HOLD="2")
     await asyncio.to_thread(wait_for_files, worker, output, 1)
     assert drafts(output)
     worker.send_signal(signal.SIGTERM)

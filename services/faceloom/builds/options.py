@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from faceloom.builds.retrying import Patience
 from faceloom.datasets.place import Output
 
-DEFAULT_JOBS = 4
+DEFAULT_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Options:
     """What may differ from run to run of the same build.
 
     Args:
-        jobs: Blocks in flight: while one is drawn, others are generated and judged.
+        blocks: Blocks in flight: while one is drawn, others are generated and judged.
         shards: How many shards to commit in; about one for 256 faces when not given.
         retry_failed: Make the failed candidates of committed shards again.
         patience: How long to wait for services.
@@ -22,7 +22,7 @@ class Options:
         kept: The ordinals that people chose, as `BuildSpec.kept` names them.
     """
 
-    jobs: int = DEFAULT_JOBS
+    blocks: int = DEFAULT_BLOCKS
     shards: int | None = None
     retry_failed: bool = False
     patience: Patience = field(default_factory=Patience)

@@ -92,7 +92,7 @@ class _Run:
     async def run(self) -> Result:
         options = self._options
         services = patient_services(
-            self._spec.stages, options.jobs, options.patience, self._stopwatch
+            self._spec.stages, options.blocks, options.patience, self._stopwatch
         )
         self._tally.spent_before = await to_end(Records(self._storage).total)
         self._tally.enter(Phase.PREPARING)
@@ -109,7 +109,7 @@ class _Run:
         planned = plan.recorded[-1].shards
         if options.shards and planned != shard_count(len(plan.rounds[-1].blocks), options.shards):
             self._note(f"this build keeps the number of shards that it was begun with: {planned}")
-        blocks = BlockMaker(
+        block_maker = BlockMaker(
             plan.recipe,
             found.items_per_message,
             self._faceloom,
@@ -119,7 +119,7 @@ class _Run:
             plan.source.kept,
         )
         async with recorded(self._storage, self._stopwatch):
-            return await self._make(plan, blocks)
+            return await self._make(plan, block_maker)
 
     async def _source(self, begun: Plan | None) -> Source:
         """The pool that was given or recorded; where the best are chosen of none, a pool of scores."""
@@ -138,16 +138,18 @@ class _Run:
         )
         return Source(POOL)
 
-    async def _make(self, plan: Plan, blocks: BlockMaker) -> Result:
+    async def _make(self, plan: Plan, block_maker: BlockMaker) -> Result:
         store = self._storage.shards(plan)
         store.clean()
         self._tally.shards = plan.shards
-        maker = ShardMaker(plan, store, blocks, self._stopwatch, self._tally.judged, self._count)
+        maker = ShardMaker(
+            plan, store, block_maker, self._stopwatch, self._tally.judged, self._count
+        )
         try:
             await self._find_committed(store, plan)
             self._tally.enter(Phase.RUNNING)
             missing = (index for index in range(plan.shards) if index not in self._shards)
-            await maker.make(missing, self._options.jobs)
+            await maker.make(missing, self._options.blocks)
             if self._options.retry_failed:
                 await self._retry_failed(maker)
         finally:

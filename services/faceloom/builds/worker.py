@@ -15,7 +15,7 @@ from typing import Final
 from faceloom.builds.block_maker import BlockMaker, patient_services
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
-from faceloom.builds.options import DEFAULT_JOBS, Options
+from faceloom.builds.options import DEFAULT_BLOCKS, Options
 from faceloom.builds.plan import Plan
 from faceloom.builds.pool import Pool, judge_of, open_pool
 from faceloom.builds.retrying import Patience
@@ -62,7 +62,7 @@ class Assignment:
         index: Which shard.
         spec: What is built; what was recorded in the folder when not given.
         shards: How many shards a build that is begun now has, as in `run.Options`.
-        jobs: Blocks in flight.
+        blocks: Blocks in flight.
         retry_failed: Make the failed candidates of the shard again if it is committed already.
         finalize: Put the dataset together if no shard is missing any more.
     """
@@ -71,7 +71,7 @@ class Assignment:
     index: int
     spec: BuildSpec | None = None
     shards: int | None = None
-    jobs: int = DEFAULT_JOBS
+    blocks: int = DEFAULT_BLOCKS
     retry_failed: bool = False
     finalize: bool = False
 
@@ -95,12 +95,12 @@ async def work(
     spec = _spec(assignment, begun)
     with one_cause(assignment.output):
         stopwatch = Stopwatch((*services_of(spec.stages), "encode", "commit"))
-        services = patient_services(spec.stages, assignment.jobs, patience, stopwatch)
+        services = patient_services(spec.stages, assignment.blocks, patience, stopwatch)
         found = await probe(spec, faceloom, services, judge_of(begun) if begun else "")
         async with _held(storage):
             plan = await to_end(_begin, storage, found.recipe, assignment)
             pool = await to_end(open_pool, storage.output, plan.source.pool)
-            blocks = BlockMaker(
+            block_maker = BlockMaker(
                 plan.recipe,
                 found.items_per_message,
                 faceloom,
@@ -110,7 +110,7 @@ async def work(
                 plan.source.kept,
             )
             async with recorded(storage, stopwatch):
-                await _make(assignment, storage, plan, blocks, stopwatch)
+                await _make(assignment, storage, plan, block_maker, stopwatch)
         if assignment.finalize and len(await to_end(storage.committed)) == plan.shards:
             await _finalize(assignment, storage, spec, plan, faceloom, patience)
 
@@ -154,15 +154,15 @@ async def _make(
     assignment: Assignment,
     storage: BuildStorage,
     plan: Plan,
-    blocks: BlockMaker,
+    block_maker: BlockMaker,
     stopwatch: Stopwatch,
 ) -> None:
     store = storage.shards(plan)
-    maker = ShardMaker(plan, store, blocks, stopwatch, lambda outcomes: None, _say_committed)
+    maker = ShardMaker(plan, store, block_maker, stopwatch, lambda outcomes: None, _say_committed)
     try:
         shard = await to_end(store.find, assignment.index)
         if shard is None:
-            await maker.make([assignment.index], assignment.jobs)
+            await maker.make([assignment.index], assignment.blocks)
         elif assignment.retry_failed and shard.manifest.failed:
             await to_end(storage.reopen)
             await maker.make_failed_again(shard)
@@ -181,7 +181,7 @@ async def _finalize(
     patience: Patience,
 ) -> None:
     """Whoever sees all shards committed does it, one after the other; the first has something to do."""
-    options = Options(assignment.jobs, patience=patience)
+    options = Options(assignment.blocks, patience=patience)
     while not await to_end(_is_finished, storage, plan):
         try:
             result = await run_build(spec, assignment.output, faceloom, options)

@@ -56,7 +56,7 @@ def build(
     threshold: Threshold = None,
     top: Top = None,
     filter_name: FilterName = None,
-    jobs: Annotated[int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)] = 4,
+    blocks: Annotated[int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)] = 4,
     shards: Shards = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Make the failed candidates of a finished build again.")
@@ -74,7 +74,7 @@ def build(
     spec = spec_of(candidates, accepted, seed, psi, stages, threshold, top)
     check_profile(engine, profile)
     output = output_of(out)
-    options = Options(jobs=jobs, shards=shards, retry_failed=retry_failed)
+    options = Options(blocks=blocks, shards=shards, retry_failed=retry_failed)
     display = BuildDisplay(spec, quiet=as_json)
     making = (
         build_here(spec, output, options, display, partial(connect, engine, profile=profile))

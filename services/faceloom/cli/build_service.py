@@ -41,7 +41,7 @@ async def build_in_service(
         spec=spec_to_proto(spec),
         output=str(output),
         shards=options.shards or 0,
-        jobs=options.jobs,
+        jobs=options.blocks,
         retry_failed=options.retry_failed,
     )
     with carrying_request_id():

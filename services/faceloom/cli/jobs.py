@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faceloom.builds.capacity import Fleet, Rate, Rates, Sizing, size
-from faceloom.builds.options import DEFAULT_JOBS
+from faceloom.builds.options import DEFAULT_BLOCKS
 from faceloom.builds.retrying import PATIENT_WITH_PODS
 from faceloom.cli.options import AsJson, print_result
 from faceloom.cli.spec import (
@@ -54,9 +54,9 @@ def work_command(
     psi: Psi = 0.7,
     stages: Stages = DEFAULT_STAGES,
     shards: Shards = None,
-    jobs: Annotated[
+    blocks: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
-    ] = DEFAULT_JOBS,
+    ] = DEFAULT_BLOCKS,
     retry_failed: Annotated[
         bool, typer.Option(help="Make the shard's failed candidates again.")
     ] = False,
@@ -82,7 +82,7 @@ def work_command(
             what = spec_of(candidates, accepted, seed, psi, stages) if new else None
         except UsageError as error:
             raise Misconfigured(str(error)) from None
-        assignment = Assignment(where, which, what, shards, jobs, retry_failed, finalize)
+        assignment = Assignment(where, which, what, shards, blocks, retry_failed, finalize)
         asyncio.run(_until_told_to_stop(_work(assignment)))
     except FaceloomError as error:
         typer.echo(f"faceloom: {error}", err=True)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from faceloom import datasets
-from faceloom.builds.options import DEFAULT_JOBS, Options
+from faceloom.builds.options import DEFAULT_BLOCKS, Options
 from faceloom.builds.stages import NONE
 from faceloom.cli.build import build_here, text_of, until_interrupted
 from faceloom.cli.build_display import BuildDisplay
@@ -56,9 +56,9 @@ def select(
     stages: Annotated[
         str | None, typer.Option(help="As of faceloom build; those of the pool if not given.")
     ] = None,
-    jobs: Annotated[
+    blocks: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
-    ] = DEFAULT_JOBS,
+    ] = DEFAULT_BLOCKS,
     shards: Shards = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Make the failed candidates of a finished selection again.")
@@ -85,7 +85,7 @@ def select(
     spec = _spec(dataset, stages, threshold, top, kept if labels else None)
     folder = _model_folder(quality, engine)
     options = Options(
-        jobs=jobs,
+        blocks=blocks,
         shards=shards,
         retry_failed=retry_failed,
         pool=place,

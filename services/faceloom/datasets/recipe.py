@@ -1,7 +1,7 @@
 """The recipe: canonical JSON of everything that was decided about a dataset, and nothing else. It names it.
 
-Engines, jobs, shards, folders, the encoder and the kind of processor are not in it. What made the faces is
-their *source*, a part of it. All of it but the size is the *method*; a build that grows keeps it.
+Engines, blocks in flight, shards, folders, the encoder and the kind of processor are not in it. What made the
+faces is their *source*, a part of it. All of it but the size is the *method*; a build that grows keeps it.
 """
 
 import hashlib

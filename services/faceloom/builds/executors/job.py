@@ -135,7 +135,7 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
 
 def _container(settings: ClusterSettings, order: Order) -> dict[str, Any]:
     command = ["faceloom", "jobs", "work", "--output", str(order.output)]
-    command += ["--jobs", str(order.jobs)]
+    command += ["--blocks", str(order.blocks)]
     if order.retry_failed:
         command.append("--retry-failed")
     in_folder = isinstance(order.output, Path)

@@ -30,7 +30,7 @@ class LocalExecutor:
 
     async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Result:
         """Makes everything here."""
-        options = Options(order.jobs, order.shards, order.retry_failed, self.patience, order.pool)
+        options = Options(order.blocks, order.shards, order.retry_failed, self.patience, order.pool)
         async with self.turns:
             return await run_build(order.spec, order.output, self.faceloom, options, on_progress)
 

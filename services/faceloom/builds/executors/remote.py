@@ -146,7 +146,7 @@ class RemoteExecutor(ABC):
 
     async def _put_together(self, order: Order, tell: Tell) -> Result:
         # Its shards are made: worth as long a wait as a worker's.
-        options = Options(order.jobs, order.shards, patience=PATIENT_WITH_PODS, pool=order.pool)
+        options = Options(order.blocks, order.shards, patience=PATIENT_WITH_PODS, pool=order.pool)
         give_up = time.monotonic() + self._stall_seconds
         async with self._turn:
             while True:

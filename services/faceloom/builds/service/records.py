@@ -55,7 +55,7 @@ class Order:
         spec: What to build.
         output: Where the dataset is to be.
         shards: As in `run.Options`.
-        jobs: As in `run.Options`.
+        blocks: As in `run.Options`.
         retry_failed: As in `run.Options`.
         pool: As in `run.Options`.
     """
@@ -64,7 +64,7 @@ class Order:
     spec: BuildSpec
     output: Output
     shards: int | None
-    jobs: int
+    blocks: int
     retry_failed: bool
     pool: Output | None = None
 
@@ -114,6 +114,8 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types."""
         data = asdict(self)
+        # The name that these have in the API, and in records of all versions.
+        data["order"]["jobs"] = data["order"].pop("blocks")
         data["order"]["output"] = str(self.order.output)
         data["order"]["pool"] = str(self.order.pool) if self.order.pool else None
         if self.end is not None:
@@ -125,6 +127,7 @@ class Record:
         """The record that `to_json` wrote."""
         order, end = data["order"], data["end"]
         order |= {"spec": BuildSpec(**order["spec"]), "output": output_of(order["output"])}
+        order["blocks"] = order.pop("jobs")
         # Older records have none.
         order["pool"] = output_of(order["pool"]) if order.get("pool") else None
         if end is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from faceloom.builds.options import DEFAULT_JOBS
+from faceloom.builds.options import DEFAULT_BLOCKS
 from faceloom.builds.service.records import Build, Order
 from faceloom.builds.service.registry import Builds
 from faceloom.builds.service.spec_messages import spec_of, spec_to_proto
@@ -22,7 +22,7 @@ from faceloom.pipeline.v1 import pipeline_pb2_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["PipelineService"]
 
-MAX_JOBS = 64
+MAX_BLOCKS = 64
 MAX_SHARDS = 100_000
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
@@ -99,7 +99,7 @@ def order_of(request: pb.CreateBuildRequest) -> Order:
         )
     for field, value, most in (
         ("shards", request.shards, MAX_SHARDS),
-        ("jobs", request.jobs, MAX_JOBS),
+        ("jobs", request.jobs, MAX_BLOCKS),
     ):
         if value > most:
             raise InvalidArgument(f"{field} is at most {most}", field=field)
@@ -108,7 +108,7 @@ def order_of(request: pb.CreateBuildRequest) -> Order:
         spec=spec_of(request.spec),
         output=_output_of(request.output, "output"),
         shards=request.shards or None,
-        jobs=request.jobs or DEFAULT_JOBS,
+        blocks=request.jobs or DEFAULT_BLOCKS,
         retry_failed=request.retry_failed,
         pool=_output_of(request.pool, "pool") if request.pool else None,
     )

@@ -40,8 +40,8 @@ class ShardMaker:
     judged: Callable[[Iterable[Outcome]], None]
     committed: Callable[[Shard], None]
 
-    async def make(self, indexes: Iterable[int], jobs: int) -> None:
-        """All blocks of those shards, `jobs` at a time, in order."""
+    async def make(self, indexes: Iterable[int], blocks: int) -> None:
+        """All blocks of those shards, `blocks` at a time, in order."""
         work = self._blocks(indexes)
 
         async def take_blocks() -> None:
@@ -56,7 +56,7 @@ class ShardMaker:
                             self.committed(await to_end(shard.commit))
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(jobs):
+            for _ in range(blocks):
                 group.create_task(take_blocks())
 
     async def make_failed_again(self, shard: Shard) -> None:

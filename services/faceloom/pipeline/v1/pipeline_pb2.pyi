@@ -307,7 +307,9 @@ class CreateBuildRequest(_message.Message):
     shards: _builtins.int
     """How many shards to commit in; the service chooses when 0. It does not reach the dataset's bytes."""
     jobs: _builtins.int
-    """How many blocks of 64 candidates to work on at once; the service chooses when 0."""
+    """Blocks of 64 candidates in flight, `--blocks` of the command; the service chooses when 0. Whatever the
+    name says, these are no Kubernetes Jobs.
+    """
     retry_failed: _builtins.bool
     """Make the failed candidates of a finished build again."""
     pool: _builtins.str
