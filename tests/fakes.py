@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from faceloom.common.v1 import engine_pb2, image_pb2, model_pb2
+from faceloom.core.arrays import Floats
 from faceloom.core.errors import InvalidArgument, ServiceError
 from faceloom.generator.v1 import generator_pb2 as pb
 from faceloom.runtime.batch import WARM_UP, Waits, everybody_waits
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.runtime.handler import Handler, Work
 from faceloom.runtime.service import Service
 
 

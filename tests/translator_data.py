@@ -24,7 +24,7 @@ from faceloom.store.torch_model import load_weights
 from faceloom.stylegan2.network import Generator
 from faceloom.training.runs import save_model
 from faceloom.training.translator.lpips import Lpips
-from faceloom.training.translator.options import Options
+from faceloom.training.translator.options import TrainingOptions
 from faceloom.training.translator.train import train
 from tests.builds.fake_services import FakeServices
 
@@ -40,7 +40,7 @@ FACES = 128
 CONDITION_SIDE = 64
 
 
-def small_options(**changes: Any) -> Options:
+def small_options(**changes: Any) -> TrainingOptions:
     """Options that train in milliseconds."""
     facts: dict[str, Any] = {
         "side": 32,
@@ -58,7 +58,7 @@ def small_options(**changes: Any) -> Options:
         "sample_every": 3,
         "save_every": 3,
     }
-    return Options(**facts | changes)
+    return TrainingOptions(**facts | changes)
 
 
 def write_generator(folder: Path, seed: int = 0) -> Path:

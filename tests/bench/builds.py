@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faceloom.builds.run import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
 from faceloom.datasets.spec import BuildSpec
@@ -23,7 +23,7 @@ async def measure(scratch: Path) -> dict[str, Any]:
     spec = BuildSpec(candidates=CANDIDATES)
     async with peak() as seen:
         result = await build_in_service(
-            spec, scratch / "dataset", Options(), BuildDisplay(spec, quiet=True)
+            spec, scratch / "dataset", BuildOptions(), BuildDisplay(spec, quiet=True)
         )
     started = time.perf_counter()
     naive = scratch / "naive"

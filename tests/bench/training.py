@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from faceloom.builds.run import Options as BuildOptions
+from faceloom.builds.options import BuildOptions
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
 from faceloom.datasets.spec import BuildSpec
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder
 from faceloom.store.torch_model import load_weights
-from faceloom.training.translator.batches import Batch, Batches
+from faceloom.training.translator.batches import Batches, PairBatch
 from faceloom.training.translator.distributed import World
 from faceloom.training.translator.losses import Criterion
-from faceloom.training.translator.options import PROFILES, Options
+from faceloom.training.translator.options import PROFILES, TrainingOptions
 from faceloom.training.translator.pairs import TRAIN, read_dataset
 from faceloom.training.translator.run_folder import RunFolder
 from faceloom.training.translator.train import initialise, lite_distance
@@ -43,7 +43,7 @@ class EverySecond:
         self._size = size
         self._kept = batches.at(range(size))
 
-    def at(self, places: Sequence[int]) -> Batch:
+    def at(self, places: Sequence[int]) -> PairBatch:
         """See `Batches`."""
         return self._kept if places[0] // self._size % 2 else self._batches.at(places)
 
@@ -81,7 +81,7 @@ def measure(task: str, dataset: Path, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _trainer(task: str, options: Options, dataset: Path, out: Path) -> Trainer:
+def _trainer(task: str, options: TrainingOptions, dataset: Path, out: Path) -> Trainer:
     generator = open_model(model_folder("tiny", "generator"))
     torch.manual_seed(options.seed)
     translator = Translator(generator.network, {task: options.encoder})

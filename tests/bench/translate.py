@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from faceloom.common.v1 import image_pb2
-from faceloom.core.images import Pixels
+from faceloom.core.arrays import Pixels
 from faceloom.runtime.channel import ChannelCaller
 from faceloom.store.model import open_model
 from faceloom.store.profile import model_folder

@@ -13,7 +13,8 @@ from tests.stacks import RunningStack
 from tests.studio.process import running_studio
 from tests.torchserve.test_builds import finish, start_build
 
-from faceloom.builds.run import Options, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import run_build
 from faceloom.datasets.spec import MAX_SEED, BuildSpec
 
 CANDIDATES = 128
@@ -44,7 +45,11 @@ class Studio:
 def studio(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
     many = run_build(
-        BuildSpec(MANY), folder / "out" / "many", FakeServices().client(), Options(), lambda _: None
+        BuildSpec(MANY),
+        folder / "out" / "many",
+        FakeServices().client(),
+        BuildOptions(),
+        lambda _: None,
     )
     asyncio.run(many)
     large = ("--candidates", "64", "--seed", str(MAX_SEED))

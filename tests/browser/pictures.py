@@ -11,7 +11,7 @@ from playwright.async_api import async_playwright
 from tests.monitoring.rules import ROOT
 from tests.studio.process import running_studio
 
-from faceloom.builds.run import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
 from faceloom.datasets.spec import BuildSpec
@@ -33,7 +33,7 @@ async def main() -> None:
             await stack.start()
             spec = BuildSpec(candidates=256)
             await build_in_service(
-                spec, datasets / "faces", Options(), BuildDisplay(spec, quiet=True)
+                spec, datasets / "faces", BuildOptions(), BuildDisplay(spec, quiet=True)
             )
             with running_studio(datasets, f"sqlite:///{folder}/labels.db", offset) as (_, address):
                 picture = await photograph(address)

@@ -8,9 +8,10 @@ from tests.builds.fake_services import FakeServices
 from tests.builds.job_builds import Setup
 from tests.builds.object_store import ObjectStore, object_store
 
-from faceloom.builds.progress import Progress
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.progress import BuildProgress
 from faceloom.builds.retrying import Patience
-from faceloom.builds.run import Options, Result, run_build
+from faceloom.builds.run import Result, run_build
 from faceloom.datasets.spec import BuildSpec
 
 IMPATIENT = Patience(silence=0.2, first_delay=0.0, longest_delay=0.0)
@@ -22,12 +23,12 @@ def build(tmp_path: Path) -> Callable[..., Awaitable[Result]]:
 
     async def run(
         spec: BuildSpec,
-        options: Options | None = None,
+        options: BuildOptions | None = None,
         services: FakeServices | None = None,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_progress: Callable[[BuildProgress], None] = lambda progress: None,
     ) -> Result:
         client = (services or FakeServices()).client()
-        chosen = options or Options(patience=IMPATIENT)
+        chosen = options or BuildOptions(patience=IMPATIENT)
         return await run_build(spec, tmp_path / "out", client, chosen, on_progress)
 
     return run

@@ -11,7 +11,8 @@ import sys
 
 from tests.builds.fake_services import FakeServices
 
-from faceloom.builds.run import Options, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import run_build
 from faceloom.datasets.place import output_of
 from faceloom.datasets.spec import BuildSpec
 
@@ -19,7 +20,7 @@ from faceloom.datasets.spec import BuildSpec
 def main() -> None:
     output, spec = output_of(sys.argv[1]), BuildSpec(**json.loads(sys.argv[2]))
     pool = output_of(os.environ["POOL"]) if "POOL" in os.environ else None
-    options = Options(blocks=3, shards=4, retry_failed="--retry-failed" in sys.argv, pool=pool)
+    options = BuildOptions(blocks=3, shards=4, retry_failed="--retry-failed" in sys.argv, pool=pool)
     result = asyncio.run(run_build(spec, output, FakeServices().client(), options))
     print(result.summary.dataset_digest)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from tests.builds.fake_services import FakeServices
 
+from faceloom.builds.options import BuildOptions
 from faceloom.builds.plan import Plan, PlannedRound
-from faceloom.builds.run import Options, Result
+from faceloom.builds.run import Result
 from faceloom.builds.shards.commit import ShardStore, faults_of
 from faceloom.builds.storage.folder import BuildFolder
 from faceloom.datasets.manifest import MANIFEST, Manifest
@@ -98,7 +99,7 @@ async def test_a_manifest_without_one_candidate_does_not_count(shard: Path) -> N
 
 async def test_broken_shards_are_made_again_and_others_are_not(build: Build) -> None:
     spec = BuildSpec(candidates=320)
-    first = await build(spec, Options(shards=5))
+    first = await build(spec, BuildOptions(shards=5))
     shards = first.output / ".build" / "shards"
     (shards / "00001.0" / MANIFEST).write_text("{}")
     next((shards / "00003.0" / "images").iterdir()).write_bytes(b"")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from faceloom.builds.service.records import BuildIndex, Order, Record, State
+from faceloom.builds.service.records import BuildIndex, BuildOrder, BuildRecord, State
 from faceloom.builds.service.registry import Builds
 from faceloom.core.errors import Unavailable
 from faceloom.datasets.spec import BuildSpec
@@ -20,13 +20,13 @@ class Elsewhere:
         self.asked: list[str] = []
         self._deaf = deaf
 
-    async def run(self, order: Order, on_progress: Any) -> NoReturn:
+    async def run(self, order: BuildOrder, on_progress: Any) -> NoReturn:
         self.asked.append("run")
         self.running.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def withdraw(self, order: Order) -> None:
+    async def withdraw(self, order: BuildOrder) -> None:
         self.asked.append("withdraw")
         await asyncio.sleep(0)
         if self._deaf:
@@ -41,8 +41,8 @@ async def builds(state: Path, executor: Elsewhere) -> AsyncIterator[Builds]:
     await made.stop()
 
 
-def order(folder: Path) -> Order:
-    return Order("one", BuildSpec(candidates=10), folder / "out", None, 1, False)
+def order(folder: Path) -> BuildOrder:
+    return BuildOrder("one", BuildSpec(candidates=10), folder / "out", None, 1, False)
 
 
 async def test_a_service_that_stops_withdraws_nothing_and_the_next_one_goes_on(
@@ -84,7 +84,7 @@ async def test_a_service_killed_while_it_cancelled_is_followed_by_one_that_ends_
 ) -> None:
     index = BuildIndex(tmp_path / "state")
     index.open()
-    index.put(Record(order(tmp_path), 1, cancelled=True))
+    index.put(BuildRecord(order(tmp_path), 1, cancelled=True))
     index.close()
     executor = Elsewhere()
     async with builds(tmp_path / "state", executor) as service:

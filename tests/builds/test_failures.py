@@ -8,8 +8,9 @@ import pytest
 from tests.builds.fake_services import FakeServices, poison
 from tests.builds.test_same_bytes import files_of, rows_of
 
+from faceloom.builds.options import BuildOptions
 from faceloom.builds.retrying import Patience
-from faceloom.builds.run import Options, Result
+from faceloom.builds.run import Result
 from faceloom.builds.verification import verify
 from faceloom.core.errors import (
     DeadlineExceeded,
@@ -67,12 +68,12 @@ async def test_retry_failed_ends_where_an_undisturbed_build_does(
         output.rename(tmp_path / f"good-{spec.target}")
         seeds = {1, 5, 6, 100}
         bad = FakeServices(fault=poison("quality", seeds, Internal("bug")))
-        broken = await build(spec, Options(blocks, 2, patience=QUICK), bad)
+        broken = await build(spec, BuildOptions(blocks, 2, patience=QUICK), bad)
         assert broken.summary.failed == len(seeds)
         assert not verify(output)
-        untouched = await build(spec, Options(blocks))
+        untouched = await build(spec, BuildOptions(blocks))
         assert untouched.summary == broken.summary
-        again = await build(spec, Options(blocks, retry_failed=True))
+        again = await build(spec, BuildOptions(blocks, retry_failed=True))
         assert (again.summary, files_of(output)) == expected
         assert not verify(output)
         output.rename(tmp_path / f"bad-{spec.target}")
@@ -82,7 +83,7 @@ async def test_retrying_what_still_fails_counts_the_attempts(build: Build) -> No
     bad = accepts_all(poison("sketch", set(range(10, 20)), Internal("bug")))
     first = await build(BuildSpec(candidates=64), services=bad)
     before = rows_of(first.output / "failed.jsonl")
-    second = await build(BuildSpec(candidates=64), Options(retry_failed=True), bad)
+    second = await build(BuildSpec(candidates=64), BuildOptions(retry_failed=True), bad)
     after = rows_of(second.output / "failed.jsonl")
     assert len(after) == len(before) == 10
     assert all(now["attempts"] > then["attempts"] for now, then in zip(after, before, strict=True))
@@ -103,7 +104,7 @@ async def test_what_passes_is_waited_for(error: ServiceError, tmp_path: Path, bu
         if luck.random() < 0.2:
             raise error
 
-    result = await build(spec, Options(4, 3, patience=QUICK), FakeServices(fault=sometimes))
+    result = await build(spec, BuildOptions(4, 3, patience=QUICK), FakeServices(fault=sometimes))
     assert result.summary == expected
 
 
@@ -116,7 +117,7 @@ async def test_a_service_that_stays_away_ends_the_run_and_loses_nothing(build: B
 
     impatient = Patience(silence=0.0, first_delay=0.001)
     with pytest.raises(Unavailable, match="connection refused"):
-        await build(spec, Options(1, 4, patience=impatient), FakeServices(fault=gone))
+        await build(spec, BuildOptions(1, 4, patience=impatient), FakeServices(fault=gone))
     services = FakeServices()
     result = await build(spec, services=services)
     assert result.summary.planned == 256
@@ -125,7 +126,7 @@ async def test_a_service_that_stays_away_ends_the_run_and_loses_nothing(build: B
 
 async def test_a_candidate_that_kills_its_worker_is_found(build: Build) -> None:
     deadly = FakeServices(2.0, fault=poison("quality", {70}, Unavailable("the worker died")))
-    result = await build(BuildSpec(candidates=1280), Options(3, patience=QUICK), deadly)
+    result = await build(BuildSpec(candidates=1280), BuildOptions(3, patience=QUICK), deadly)
     (row,) = rows_of(result.output / "failed.jsonl")
     assert (row["ordinal"], row["service"]) == (70, "quality")
 
@@ -153,7 +154,7 @@ async def test_a_model_that_changes_during_the_build_stops_it(build: Build) -> N
 
     services.fault = upgrade
     with pytest.raises(FailedPrecondition, match="model changed during the build") as caught:
-        await build(BuildSpec(candidates=200), Options(1), services)
+        await build(BuildSpec(candidates=200), BuildOptions(1), services)
     assert caught.value.reason == "MODEL_CHANGED"
 
 
@@ -169,7 +170,7 @@ async def test_a_message_that_is_too_large_is_split(build: Build) -> None:
 
 async def test_no_more_calls_are_in_flight_than_jobs(build: Build) -> None:
     services = FakeServices(threshold=0.9, shuffle=random.Random(1))
-    await build(BuildSpec(candidates=640), Options(blocks=3), services)
+    await build(BuildSpec(candidates=640), BuildOptions(blocks=3), services)
     assert max(services.most_in_flight.values()) == 3
 
 
@@ -183,6 +184,8 @@ async def test_overload_makes_the_build_ask_less_at_once(build: Build) -> None:
             raise Overloaded("full", retry_after=0.0)
 
     services.fault = full
-    result = await build(BuildSpec(candidates=1280), Options(blocks=8, patience=QUICK), services)
+    result = await build(
+        BuildSpec(candidates=1280), BuildOptions(blocks=8, patience=QUICK), services
+    )
     assert result.summary.failed == 0
     assert len(refusals) < 20

@@ -9,7 +9,8 @@ from tests.builds.fake_services import FakeServices
 from tests.builds.object_store import ObjectStore
 
 from faceloom.builds.fetch import fetch
-from faceloom.builds.run import Options, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import run_build
 from faceloom.builds.verification import verify
 from faceloom.core.errors import UsageError
 from faceloom.datasets.spec import BuildSpec
@@ -72,7 +73,7 @@ async def test_a_half_made_build_grows_too(tmp_path: Path) -> None:
     services.gate = stop
     with pytest.raises(RuntimeError, match="pulled the plug"):
         await run_build(
-            BuildSpec(candidates=500), output, services.client(), Options(blocks=1, shards=8)
+            BuildSpec(candidates=500), output, services.client(), BuildOptions(blocks=1, shards=8)
         )
     await run_build(BuildSpec(candidates=600), output, FakeServices().client())
 

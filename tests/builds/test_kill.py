@@ -17,7 +17,8 @@ from tests.builds.fake_services import FakeServices, poison
 from tests.builds.test_same_bytes import files_of
 
 from faceloom.builds import finalize as finalize_module
-from faceloom.builds.run import Options, Result, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import Result, run_build
 from faceloom.builds.storage.folder import BuildFolder
 from faceloom.builds.verification import verify
 from faceloom.core.errors import Internal, UsageError
@@ -130,11 +131,11 @@ async def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, build: Build
     (tmp_path / "out").rename(tmp_path / "undisturbed")
     seeds = set(range(0, 256, 20))
     bad = FakeServices(fault=poison("sketch", seeds, Internal("bug")))
-    output = (await build(spec, Options(shards=4), bad)).output
+    output = (await build(spec, BuildOptions(shards=4), bad)).output
     for shards_done in (1, 2, 3):
         process = start(output, spec, "--retry-failed")
         await asyncio.to_thread(kill_when_retried, process, output, shards_done)
-    await build(spec, Options(retry_failed=True))
+    await build(spec, BuildOptions(retry_failed=True))
     assert files_of(output) == expected
     assert not verify(output)
 
@@ -167,7 +168,7 @@ async def test_a_cancelled_build_leaves_no_drafts_and_goes_on(tmp_path: Path, bu
         if progress.shards_committed == 1:  # type: ignore[attr-defined]
             running[0].cancel()
 
-    running.append(asyncio.create_task(build(spec, Options(shards=5), on_progress=stop)))  # type: ignore[arg-type]
+    running.append(asyncio.create_task(build(spec, BuildOptions(shards=5), on_progress=stop)))  # type: ignore[arg-type]
     with pytest.raises(asyncio.CancelledError):
         await running[0]
     assert not list((tmp_path / "out" / ".build" / "shards").glob(".tmp-*"))

@@ -14,8 +14,9 @@ from tests.builds.served import served
 from tests.builds.test_same_bytes import files_of
 from tests.builds.workers import drafts
 
+from faceloom.builds.options import BuildOptions
 from faceloom.builds.retrying import Patience
-from faceloom.builds.run import Options, run_build
+from faceloom.builds.run import run_build
 from faceloom.builds.verification import verify
 from faceloom.core.errors import Internal, Unavailable
 from faceloom.datasets.spec import BuildSpec
@@ -147,7 +148,7 @@ async def test_workers_make_failed_candidates_again(setup: Setup, tmp_path: Path
     spec = BuildSpec(candidates=256)
     local = await run_build(spec, tmp_path / "local", FakeServices().client())
     bad = FakeServices(fault=poison("sketch", set(range(0, 256, 20)), Internal("bug")))
-    first = await run_build(spec, setup.data / "out", bad.client(), Options(shards=2))
+    first = await run_build(spec, setup.data / "out", bad.client(), BuildOptions(shards=2))
     assert first.summary.failed > 0
     request = order(setup.data / "out", spec={"candidates": 256}, retryFailed=True)
     services = FakeServices()

@@ -13,7 +13,8 @@ from tests.builds.test_same_bytes import files_of
 
 from faceloom.builds.capacity import Fleet, Rates, size
 from faceloom.builds.fetch import fetch
-from faceloom.builds.run import Options, Result, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import Result, run_build
 from faceloom.builds.status import read_standing
 from faceloom.builds.verification import verify
 from faceloom.builds.worker import Assignment, work
@@ -30,7 +31,7 @@ FILES = {
 
 
 async def run(spec: BuildSpec, place: ObjectUrl, **options: int) -> Result:
-    return await run_build(spec, place, FakeServices().client(), Options(**options))
+    return await run_build(spec, place, FakeServices().client(), BuildOptions(**options))
 
 
 async def all_workers(spec: BuildSpec, place: ObjectUrl, shards: int, **options: bool) -> None:
@@ -54,7 +55,7 @@ def is_same_tree(one: Path, other: Path) -> bool:
 async def test_one_recipe_is_one_dataset_wherever_it_lies(
     spec: BuildSpec, store: ObjectStore, tmp_path: Path, build: Build
 ) -> None:
-    local = await build(spec, Options(shards=4))
+    local = await build(spec, BuildOptions(shards=4))
     place = store.new_place()
     result = await run(spec, place, shards=4)
     assert result.summary == local.summary
@@ -139,10 +140,10 @@ async def test_failed_candidates_are_made_again(
     store: ObjectStore, tmp_path: Path, build: Build
 ) -> None:
     spec = BuildSpec(candidates=256)
-    good = await build(spec, Options(shards=4))
+    good = await build(spec, BuildOptions(shards=4))
     bad = FakeServices(fault=poison("sketch", set(range(0, 256, 20)), Internal("bug")))
     place = store.new_place()
-    first = await run_build(spec, place, bad.client(), Options(shards=4))
+    first = await run_build(spec, place, bad.client(), BuildOptions(shards=4))
     assert first.summary.failed > 0
     assert not verify(place)
     fetch(place, tmp_path / "fetched")

@@ -12,7 +12,8 @@ from tests.builds.object_store import BUCKET, ObjectStore, objects_of
 from tests.builds.test_object_store import run
 from tests.builds.workers import ROOT, end, start_worker
 
-from faceloom.builds.run import Options, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import run_build
 from faceloom.builds.verification import verify
 from faceloom.builds.worker import Assignment, exit_code, work
 from faceloom.core.errors import FaceloomError, UsageError
@@ -109,7 +110,7 @@ async def test_a_store_that_fills_up_ends_the_build_and_loses_nothing(
             store.fail("PUT POST", status, code)
 
     with pytest.raises(StoreUnavailable) as caught:
-        await run_build(spec, place, FakeServices().client(), Options(shards=4), full)
+        await run_build(spec, place, FakeServices().client(), BuildOptions(shards=4), full)
     assert one_line(caught.value) == f"the store of {place} answers {status} {code}"
     assert exit_code(caught.value) == 1
     store.mend()

@@ -21,7 +21,7 @@ from tests.builds.object_store import ObjectStore
 from tests.builds.workers import ROOT, end, start_worker
 
 from faceloom import datasets
-from faceloom.builds.options import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.builds.run import Result, run_build
 from faceloom.builds.verification import verify
 from faceloom.core.errors import Internal, UsageError
@@ -38,7 +38,7 @@ async def make(
     spec: BuildSpec, output: Output, services: FakeServices | None = None, **options: Any
 ) -> Result:
     client = (services or FakeServices()).client()
-    return await run_build(spec, output, client, Options(**options))
+    return await run_build(spec, output, client, BuildOptions(**options))
 
 
 def lines(output: Path, name: str = "metadata.jsonl") -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tests.builds.fake_services import FakeServices, score_of
 
-from faceloom.builds.run import Options, Result, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import Result, run_build
 from faceloom.builds.verification import verify
 from faceloom.core.errors import FailedPrecondition, UsageError
 from faceloom.datasets.candidates import block_count
@@ -41,7 +42,7 @@ async def test_blocks_shards_and_order_do_not_reach_the_bytes(
     for number, (blocks, shards) in enumerate(variants):
         output = tmp_path / str(number)
         services = FakeServices(shuffle=random.Random(number))
-        result = await run_build(spec, output, services.client(), Options(blocks, shards))
+        result = await run_build(spec, output, services.client(), BuildOptions(blocks, shards))
         assert not verify(output)
         datasets.append((result.summary, files_of(output)))
     assert all(dataset == datasets[0] for dataset in datasets)
@@ -158,7 +159,7 @@ async def test_the_recorded_number_of_shards_is_kept(build: Callable[..., Result
             raise FailedPrecondition("gone")
 
     with pytest.raises(FailedPrecondition):
-        await build(BuildSpec(candidates=200), Options(1, 4), FakeServices(fault=lost))
-    result = await build(BuildSpec(candidates=200), Options(1, 2))
+        await build(BuildSpec(candidates=200), BuildOptions(1, 4), FakeServices(fault=lost))
+    result = await build(BuildSpec(candidates=200), BuildOptions(1, 2))
     assert result.progress.shards == 4
     assert result.notes == ("this build keeps the number of shards that it was begun with: 4",)

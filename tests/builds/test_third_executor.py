@@ -16,7 +16,7 @@ from faceloom.builds.executors.remote import RemoteExecutor
 from faceloom.builds.executors.workers import Workers
 from faceloom.builds.plan import Plan
 from faceloom.builds.run import run_build
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.builds.worker import Assignment, work
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import FailedPrecondition, UsageError
@@ -43,12 +43,12 @@ class TaskExecutor(RemoteExecutor):
         super().__init__(faceloom, poll_seconds=0.01)
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, order: Order, plan: Plan) -> Tasks:
+    async def start(self, order: BuildOrder, plan: Plan) -> Tasks:
         shards = [Assignment(order.output, index) for index in range(plan.shards)]
         self.tasks = [asyncio.create_task(work(shard, self._faceloom)) for shard in shards]
         return Tasks(self.tasks)
 
-    async def withdraw(self, order: Order) -> None:
+    async def withdraw(self, order: BuildOrder) -> None:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

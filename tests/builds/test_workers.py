@@ -14,7 +14,8 @@ from tests.builds.fake_services import FakeServices, poison
 from tests.builds.test_same_bytes import files_of
 from tests.builds.workers import drafts, end, kill, start_worker, wait_for_files
 
-from faceloom.builds.run import Options, Result, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import Result, run_build
 from faceloom.builds.run_stats import Records
 from faceloom.builds.storage.folder import BuildFolder
 from faceloom.builds.verification import verify
@@ -172,7 +173,7 @@ async def test_workers_make_failed_candidates_again(tmp_path: Path, build: Build
     good = (await build(spec)).summary
     bad = FakeServices(fault=poison("sketch", set(range(0, 256, 20)), Internal("bug")))
     output = tmp_path / "workers"
-    first = await run_build(spec, output, bad.client(), Options(shards=SHARDS))
+    first = await run_build(spec, output, bad.client(), BuildOptions(shards=SHARDS))
     assert first.summary.failed > 0
     await all_shards(output, spec, retry_failed=True, finalize=True)
     assert (

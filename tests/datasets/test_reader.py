@@ -19,7 +19,8 @@ from tests.builds.fake_services import FakeServices, poison
 from tests.builds.object_store import ObjectStore
 
 from faceloom import datasets
-from faceloom.builds.run import Options, Result, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import Result, run_build
 from faceloom.core.errors import Internal, NotFound, UsageError
 from faceloom.datasets.objects import Objects
 from faceloom.datasets.spec import BuildSpec
@@ -138,9 +139,9 @@ async def test_a_dataset_without_faces(build: Build, tmp_path: Path) -> None:
 async def test_a_bucket_is_read_as_a_folder_with_few_requests(
     spec: BuildSpec, store: ObjectStore, build: Build, tmp_path: Path
 ) -> None:
-    await build(spec, Options(shards=3))
+    await build(spec, BuildOptions(shards=3))
     place = store.new_place()
-    await run_build(spec, place, FakeServices().client(), Options(shards=3))
+    await run_build(spec, place, FakeServices().client(), BuildOptions(shards=3))
     here, there = datasets.open(tmp_path / "out"), datasets.open(str(place))
 
     assert (there.summary, there.recipe, there.classes) == (here.summary, here.recipe, here.classes)

@@ -16,7 +16,7 @@ import yaml
 
 from faceloom.builds.executors.job import job_manifest
 from faceloom.builds.executors.settings import ClusterSettings
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.datasets.spec import BuildSpec
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def jobs() -> list[Object]:
 
 def worker_job() -> Object:
     """A Job as the pipeline service makes them, in a current cluster."""
-    order = Order("test", BuildSpec(candidates=4096), Path("/data/builds/test"), 8, 4, False)
+    order = BuildOrder("test", BuildSpec(candidates=4096), Path("/data/builds/test"), 8, 4, False)
     settings = ClusterSettings(worker_image="faceloom/pipeline:0.1.0", namespace="faceloom")
     return job_manifest(settings, order, 8, (1, 33))
 

@@ -18,7 +18,7 @@ from tests.commands import Done
 from tests.commands import faceloom as faceloom_with
 
 from faceloom.cli.files import new_file
-from faceloom.cli.inputs import Source
+from faceloom.cli.inputs import InputFile
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import Unavailable
 from faceloom.quality.v1 import quality_pb2
@@ -138,10 +138,10 @@ def test_pictures_are_read_when_they_are_asked_for(
 ) -> None:
     """Memory does not grow with their number: a call's worth of them is read before each call."""
     many = [save(tmp_path / f"face{number:02d}.png") for number in range(40)]
-    read: list[Source] = []
+    read: list[InputFile] = []
     read_by_then: list[int] = []
 
-    def noted(source: Source) -> bytes:
+    def noted(source: InputFile) -> bytes:
         read.append(source)
         return source.file.read_bytes() if source.file else b""
 
@@ -152,7 +152,7 @@ def test_pictures_are_read_when_they_are_asked_for(
         scores = [quality_pb2.Quality(score=0.5) for _ in request.images]
         return quality_pb2.ClassifyResponse(qualities=scores)
 
-    monkeypatch.setattr(Source, "read", noted)
+    monkeypatch.setattr(InputFile, "read", noted)
     monkeypatch.setattr(Faceloom, "classify", classify)
     done = faceloom("classify", *many)
 

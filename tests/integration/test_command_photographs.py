@@ -9,7 +9,7 @@ from tests import samples
 from tests.commands import Done
 from tests.commands import faceloom as faceloom_with
 
-from faceloom.cli.inputs import Source
+from faceloom.cli.inputs import InputFile
 from faceloom.cli.photographs import MAX_PICTURE_BYTES, Size, read_layout, read_picture
 from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import FaceloomError
@@ -25,8 +25,8 @@ def faceloom(*arguments: object) -> Done:
     return faceloom_with(*arguments, "--engine", "inprocess", store=model_store())
 
 
-def source(file: Path) -> Source:
-    return Source(str(file), file)
+def source(file: Path) -> InputFile:
+    return InputFile(str(file), file)
 
 
 def photograph(width: int, height: int, grain: int = 30) -> Image.Image:

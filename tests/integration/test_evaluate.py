@@ -32,7 +32,7 @@ from faceloom.store.torch_model import load_weights
 from faceloom.stylegan2.latents import to_pixels
 from faceloom.training.runs import save_model
 from faceloom.training.translator import evaluate as names
-from faceloom.training.translator.evaluate import Evaluation, Question, evaluate
+from faceloom.training.translator.evaluate import Evaluation, EvaluationSpec, evaluate
 from faceloom.training.translator.evaluation_report import verdict, write_report
 from faceloom.training.translator.held_out import read_held_out
 from faceloom.training.translator.local_services import Translating
@@ -90,8 +90,8 @@ def random_features() -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
 def outcome(dataset: Path, model: Path) -> Iterator[Evaluation]:
     """With the model as its own baseline."""
     threads = torch.get_num_threads()
-    question = Question("segmentation", dataset, "test", model, model, variants=VARIANTS)
-    yield evaluate(question, random_features())
+    spec = EvaluationSpec("segmentation", dataset, "test", model, model, variants=VARIANTS)
+    yield evaluate(spec, random_features())
     torch.set_num_threads(threads)
 
 
@@ -202,9 +202,9 @@ def test_the_report_is_three_whole_files(outcome: Evaluation, tmp_path: Path) ->
 def test_the_same_question_has_the_same_answer(
     outcome: Evaluation, dataset: Path, model: Path
 ) -> None:
-    question = Question("segmentation", dataset, "test", model, variants=VARIANTS, limit=2)
+    spec = EvaluationSpec("segmentation", dataset, "test", model, variants=VARIANTS, limit=2)
 
-    again = evaluate(question, random_features())
+    again = evaluate(spec, random_features())
 
     assert again.count == 2
     for name, row in again.rows.items():
@@ -235,7 +235,7 @@ def test_every_task_is_shown_its_own_picture(task: str, dataset: Path) -> None:
 def refuse(says: str, kind: type[Exception] = UsageError, **changed: Any) -> None:
     """Asks a question that has no answer."""
     with pytest.raises(kind, match=says):
-        evaluate(Question(**changed), random_features())
+        evaluate(EvaluationSpec(**changed), random_features())
 
 
 def test_what_cannot_be_evaluated_is_refused(dataset: Path, model: Path, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from tests.reference.stylegan2_files import rosinality_converted
 from tests.stores import put_import
 
 from faceloom.checkpoints.import_result import Answers
-from faceloom.cli.one_service import OneService, Question
+from faceloom.cli.one_service import OneService, ServiceCall
 from faceloom.cli.options import EngineKind
-from faceloom.cli.outcome import Outcome
+from faceloom.cli.outcome import CommandOutcome
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import (
     TOO_MANY_ITEMS,
@@ -279,9 +279,9 @@ def asked(refusal: ServiceError | None, most: int) -> tuple[list[int], list[int]
     def request(some: Sequence[int]) -> pb.GenerateRequest:
         return pb.GenerateRequest(seeds=some)
 
-    outcome = Outcome("generator", 7, as_json=False)
-    question = Question(6, int, request, send, take, options={"seeds": "--seeds"})
-    OneService("generator", EngineKind.TORCHSERVE, None, None).ask(range(7), question, outcome)
+    outcome = CommandOutcome("generator", 7, as_json=False)
+    call = ServiceCall(6, int, request, send, take, options={"seeds": "--seeds"})
+    OneService("generator", EngineKind.TORCHSERVE, None, None).ask(range(7), call, outcome)
     try:
         outcome.report({})
     except FaceloomError as error:

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from tests.builds.fake_services import FakeServices
 from tests.builds.served import served
 
-from faceloom.builds.run import Options, run_build
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.run import run_build
 from faceloom.clients.client import Faceloom
 from faceloom.clients.in_process import InProcessCaller
 from faceloom.clients.pipeline import PipelineClient
@@ -53,7 +54,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def build() -> None:
         async with Faceloom(InProcessCaller()) as faceloom:
-            await run_build(BuildSpec(CANDIDATES), folder, faceloom, Options(), lambda _: None)
+            await run_build(BuildSpec(CANDIDATES), folder, faceloom, BuildOptions(), lambda _: None)
 
     asyncio.run(build())
     return folder

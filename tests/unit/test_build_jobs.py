@@ -11,12 +11,12 @@ import pytest
 from faceloom.builds.executors.diagnosis import given_up, why_failed, why_waiting
 from faceloom.builds.executors.job import job_manifest, job_name
 from faceloom.builds.executors.settings import ClusterSettings, cluster_settings
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.core.errors import UsageError
 from faceloom.datasets.place import ObjectUrl
 from faceloom.datasets.spec import BuildSpec
 
-ORDER = Order("one", BuildSpec(candidates=1000), Path("/data/builds/one"), 4, 2, False)
+ORDER = BuildOrder("one", BuildSpec(candidates=1000), Path("/data/builds/one"), 4, 2, False)
 SETTINGS = ClusterSettings(worker_image="faceloom/pipeline:1", namespace="faceloom")
 
 

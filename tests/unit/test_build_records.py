@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faceloom.builds.service.records import Record
+from faceloom.builds.service.records import BuildRecord
 from faceloom.datasets.spec import BuildSpec
 
 
@@ -25,15 +25,15 @@ def stored() -> dict[str, Any]:
 
 
 def test_an_old_record_is_read() -> None:
-    order = Record.from_json(stored()).order
+    order = BuildRecord.from_json(stored()).order
 
     assert order.blocks == 3
     assert order.spec == BuildSpec(candidates=400, seed=7)
 
 
 def test_blocks_in_flight_keep_their_name_in_files() -> None:
-    written = Record.from_json(stored()).to_json()["order"]
+    written = BuildRecord.from_json(stored()).to_json()["order"]
 
     assert written["jobs"] == 3
     assert "blocks" not in written
-    assert Record.from_json({**stored(), "order": written}).order.blocks == 3
+    assert BuildRecord.from_json({**stored(), "order": written}).order.blocks == 3

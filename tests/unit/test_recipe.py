@@ -11,12 +11,12 @@ import pytest
 from faceloom.core.errors import InvalidArgument
 from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource, canonical_json, split_of
-from faceloom.datasets.recipe import Model, Platform, Recipe, differences
+from faceloom.datasets.recipe import ModelIdentity, Platform, Recipe, differences
 from faceloom.datasets.spec import BuildSpec
 from faceloom.datasets.stage import SEGMENTATION, SKETCH
 
 OLD = Path("tests/data/schema-1/dataset")
-MODEL = Model("tiny", "1", "ab" * 32, "MIT")
+MODEL = ModelIdentity("tiny", "1", "ab" * 32, "MIT")
 RECIPE = Recipe(
     spec=BuildSpec(candidates=10, seed=3),
     source=FaceSource("ab" * 32, 0.7),

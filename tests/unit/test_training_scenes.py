@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from faceloom.layouts.classes import CLASS_NAMES
-from faceloom.training.runs import Run, save_model, save_state, write_atomically
+from faceloom.training.runs import TrainingRun, save_model, save_state, write_atomically
 from faceloom.training.segmentation.scenes import Grounds, compose, tile_grids
 
 
@@ -51,7 +51,7 @@ def train_a_little(checkpoint: Path, total: int, stop: int) -> dict[str, torch.T
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 1)
     optimizer = torch.optim.AdamW(network.parameters())
-    run = Run.start(network, optimizer, 0, checkpoint)
+    run = TrainingRun.start(network, optimizer, 0, checkpoint)
     for step in run.steps(total, 0.1, save_every=2):
         if step == stop:
             break

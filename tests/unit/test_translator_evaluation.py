@@ -13,7 +13,7 @@ import torch
 
 from faceloom.training.translator import evaluate as rows_of
 from faceloom.training.translator.baselines import SIDE, neighbours
-from faceloom.training.translator.evaluate import Evaluation, Question, Row
+from faceloom.training.translator.evaluate import Evaluation, EvaluationRow, EvaluationSpec
 from faceloom.training.translator.evaluation_report import to_json, to_markdown, verdict
 from faceloom.training.translator.losses import feature_distance
 from faceloom.training.translator.measures import MEASURES, diversity, layout_iou, line_match, psnr
@@ -190,14 +190,14 @@ def test_neighbours_are_those_that_numpy_finds(task: str) -> None:
     assert neighbours(task, pairs(known[280:283]), pairs(known)) == [280, 281, 282]
 
 
-def row(**values: list[float]) -> Row:
-    return Row(values, 1.5, [])
+def row(**values: list[float]) -> EvaluationRow:
+    return EvaluationRow(values, 1.5, [])
 
 
-def evaluation(**rows: Row) -> Evaluation:
-    question = Question("sketch", Path("data"), "test", Path("model"))
+def evaluation(**rows: EvaluationRow) -> Evaluation:
+    spec = EvaluationSpec("sketch", Path("data"), "test", Path("model"))
     names = {name: getattr(rows_of, name) for name in rows}
-    return Evaluation(question, {}, [], 3, {names[n]: r for n, r in rows.items()}, 0.5)
+    return Evaluation(spec, {}, [], 3, {names[n]: r for n, r in rows.items()}, 0.5)
 
 
 def test_the_verdict_is_about_the_closest_baseline() -> None:

@@ -19,7 +19,7 @@ from faceloom.datasets.reader import Dataset
 from faceloom.datasets.records import FaceRecord
 from faceloom.store.model import file_sha256, open_model
 from faceloom.store.torch_model import load_weights
-from faceloom.training.translator.batches import Batches, Order
+from faceloom.training.translator.batches import Batches, BatchOrder
 from faceloom.training.translator.pairs import (
     TEST,
     TRAIN,
@@ -168,17 +168,17 @@ def test_a_dataset_that_was_touched_is_refused_in_one_line(dataset: Path, tmp_pa
 
 
 def test_an_epoch_has_every_picture_once_and_none_is_dropped() -> None:
-    order = Order(10, seed=3)
+    order = BatchOrder(10, seed=3)
     # Batches of 4 do not fit into 10: the third goes on with the next epoch.
     batches = [[order.at(step * 4 + place) for place in range(4)] for step in range(5)]
     seen = [index for batch in batches for index in batch]
 
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:] and seen[:10] != list(range(10))
-    assert [Order(10, seed=3).at(place) for place in (17, 2)] == [seen[17], seen[2]]
-    assert [Order(10, seed=4).at(place) for place in range(10)] != seen[:10]
+    assert [BatchOrder(10, seed=3).at(place) for place in (17, 2)] == [seen[17], seen[2]]
+    assert [BatchOrder(10, seed=4).at(place) for place in range(10)] != seen[:10]
     # Fewer pictures than a batch are still a batch.
-    assert Counter(Order(3, seed=0).at(place) for place in range(9)) == {0: 3, 1: 3, 2: 3}
+    assert Counter(BatchOrder(3, seed=0).at(place) for place in range(9)) == {0: 3, 1: 3, 2: 3}
 
 
 def some_pairs(count: int) -> Pairs:

@@ -13,11 +13,11 @@ from tests.translator_data import DECODER, small_options
 from torch import Tensor, nn
 
 from faceloom.stylegan2.network import Generator, default_channels
-from faceloom.training.translator.batches import Batch
+from faceloom.training.translator.batches import PairBatch
 from faceloom.training.translator.distributed import World
 from faceloom.training.translator.losses import Criterion
-from faceloom.training.translator.options import PROFILES, Options
-from faceloom.training.translator.pairs import TRAIN, VALIDATION, Dataset, Pairs
+from faceloom.training.translator.options import PROFILES, TrainingOptions
+from faceloom.training.translator.pairs import TRAIN, VALIDATION, PairedDataset, Pairs
 from faceloom.training.translator.run_folder import RunFolder
 from faceloom.training.translator.train import initialise
 from faceloom.training.translator.trainer import Trainer
@@ -56,7 +56,7 @@ def make_pairs(decoder: Generator, task: str, count: int, seed: int) -> Pairs:
 
 def make_trainer(
     out: Path,
-    options: Options,
+    options: TrainingOptions,
     task: str = SKETCH,
     network: dict[str, Any] = DECODER,
     faces: int = 24,
@@ -71,7 +71,7 @@ def make_trainer(
     }  # fmt: skip
     criterion = Criterion(options, decoder.latent_avg, splits[TRAIN].w.std(0), Pixels())
     out.mkdir(parents=True, exist_ok=True)
-    data = Dataset("digest", 0, "generator", splits)
+    data = PairedDataset("digest", 0, "generator", splits)
     return Trainer(task, options, translator, criterion, data, RunFolder(out), {"task": task}, CPU)
 
 
@@ -232,7 +232,7 @@ def test_decoded_pictures_are_compared_with_their_own_faces(tmp_path: Path) -> N
     trainer.model = lambda x: true.expand(-1, trainer.decoder.n_latent, -1)  # type: ignore[assignment]
     trainer.model.train = lambda: None  # type: ignore[attr-defined]
 
-    terms = trainer._terms(Batch(batch.x, batch.faces, batch.w))
+    terms = trainer._terms(PairBatch(batch.x, batch.faces, batch.w))
 
     ((images, faces),) = seen
     assert len(images) == 2

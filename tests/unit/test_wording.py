@@ -11,7 +11,7 @@ from faceloom.core.wording import counted
 from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource
 from faceloom.datasets.manifest import Manifest
-from faceloom.datasets.recipe import Model, Recipe, differences
+from faceloom.datasets.recipe import ModelIdentity, Recipe, differences
 from faceloom.datasets.spec import BuildSpec
 from faceloom.datasets.stage import SEGMENTATION, SKETCH
 from faceloom.datasets.summary import summary_in
@@ -61,7 +61,7 @@ def test_what_is_no_model_is_one_line(text: str | None, why: str, tmp_path: Path
 
 
 def test_recipes_differ_in_words() -> None:
-    model, source = Model("tiny", "1", "0" * 64, "MIT"), FaceSource("0" * 64, 0.7)
+    model, source = ModelIdentity("tiny", "1", "0" * 64, "MIT"), FaceSource("0" * 64, 0.7)
     spec = BuildSpec(candidates=64)
     by_model = Filter(By.MODEL, threshold=0.5)
     old = Recipe(

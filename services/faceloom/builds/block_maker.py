@@ -27,7 +27,7 @@ EPIDEMIC = 8
 
 
 @dataclass
-class Batch:
+class CandidateBatch:
     """How candidates ended, in order, the faces among them that are kept, and how both were made.
 
     Args:
@@ -42,7 +42,7 @@ class Batch:
     platforms: set[Platform] = field(default_factory=set)
     encoders: set[str] = field(default_factory=set)
 
-    def add(self, other: "Batch") -> None:
+    def add(self, other: "CandidateBatch") -> None:
         """Those, too."""
         self.outcomes += other.outcomes
         self.faces += other.faces
@@ -90,9 +90,11 @@ class BlockMaker:
         self._calls = Calls(recipe, faceloom)
         self._stages = stage_calls(stage.name for stage in recipe.stages)
 
-    async def make_block(self, block: Block, judged: Callable[[Batch], None]) -> Batch:
+    async def make_block(
+        self, block: Block, judged: Callable[[CandidateBatch], None]
+    ) -> CandidateBatch:
         """All candidates of a block; `judged` hears of every batch when it is done."""
-        result = Batch()
+        result = CandidateBatch()
         for start in range(0, len(block.ordinals), BLOCK):
             wanted = None if block.quota is None else block.quota - len(result.faces)
             batch = await self.make_batch(block.ordinals[start : start + BLOCK], wanted)
@@ -109,7 +111,9 @@ class BlockMaker:
                 )
         return result
 
-    async def make_batch(self, ordinals: Sequence[int], wanted: int | None = None) -> Batch:
+    async def make_batch(
+        self, ordinals: Sequence[int], wanted: int | None = None
+    ) -> CandidateBatch:
         """Those candidates, up to the one that is the `wanted`-th to be accepted."""
         ended: dict[int, Outcome] = {}
         begun = [self._candidate(at) for at in ordinals]
@@ -129,7 +133,7 @@ class BlockMaker:
             faces += await self._draw(now, ended)
         ended |= {face.outcome.ordinal: face.outcome for face in faces}
         outcomes = [ended[ordinal] for ordinal in ordinals if ordinal in ended]
-        batch = Batch(until_full(outcomes, wanted), faces)
+        batch = CandidateBatch(until_full(outcomes, wanted), faces)
         batch.platforms = {one for candidate in begun for one in candidate.platforms}
         made = {face.outcome.ordinal for face in faces}
         files = [candidate.files for candidate in begun if candidate.ordinal in made]

@@ -12,7 +12,7 @@ from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import model_pb2
 from faceloom.core.errors import FailedPrecondition, Internal
 from faceloom.datasets.filter import By
-from faceloom.datasets.recipe import Model, Platform, Recipe
+from faceloom.datasets.recipe import ModelIdentity, Platform, Recipe
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
 from faceloom.runtime.service import service
@@ -82,7 +82,7 @@ class Calls:
     def _check_model(
         self, name: str, info: model_pb2.ModelInfo, candidates: Sequence[Candidate]
     ) -> None:
-        expected, answered = self._recipe.models[name], Model.of(info)
+        expected, answered = self._recipe.models[name], ModelIdentity.of(info)
         if answered != expected:
             raise FailedPrecondition(
                 f"the {name} model changed during the build: it began with {expected}"

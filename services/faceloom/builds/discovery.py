@@ -13,7 +13,7 @@ from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import ServiceError
 from faceloom.datasets.filter import By, Filter
 from faceloom.datasets.identity import FaceSource
-from faceloom.datasets.recipe import Model, Recipe
+from faceloom.datasets.recipe import ModelIdentity, Recipe
 from faceloom.datasets.spec import BuildSpec
 from faceloom.generator.v1 import generator_pb2
 from faceloom.quality.v1 import quality_pb2
@@ -101,7 +101,7 @@ async def _probe(
     recipe = Recipe(
         spec=spec,
         source=FaceSource(generated.model.digest, spec.truncation_psi),
-        models={name: Model.of(answer.model) for name, answer in answers.items()},
+        models={name: ModelIdentity.of(answer.model) for name, answer in answers.items()},
         filter=_filter(spec, classified.threshold),
         stages=tuple(call.stage for call in calls),
         class_names=class_names,

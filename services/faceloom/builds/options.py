@@ -9,7 +9,7 @@ DEFAULT_BLOCKS = 4
 
 
 @dataclass(frozen=True)
-class Options:
+class BuildOptions:
     """What may differ from run to run of the same build.
 
     Args:
@@ -31,4 +31,4 @@ class Options:
     kept: tuple[int, ...] = ()
 
 
-DEFAULT = Options()
+DEFAULT = BuildOptions()

@@ -13,7 +13,7 @@ SCHEMA: Final = 2
 
 
 @dataclass(frozen=True)
-class Source:
+class Selection:
     """What a build does not make, or decide, candidate by candidate.
 
     Args:
@@ -26,7 +26,7 @@ class Source:
     kept: tuple[int, ...] = ()
 
 
-NOTHING: Final = Source()
+NOTHING: Final = Selection()
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class PlannedRound:
     Args:
         recipe: What the dataset is made by once this round is done.
         shards: How many shards the round has.
-        source: What is not made, but taken or chosen.
+        selection: What is not made, but taken or chosen.
     """
 
     recipe: Recipe
     shards: int
-    source: Source = NOTHING
+    selection: Selection = NOTHING
 
     @classmethod
     def from_bytes(cls, text: bytes) -> "PlannedRound":
@@ -54,14 +54,14 @@ class PlannedRound:
         # Schema 1 had no number.
         if data.get("schema", 1) > SCHEMA:
             raise ValueError(f"schema {data['schema']}; this version reads up to {SCHEMA}")
-        source = Source(data.get("pool", ""), tuple(data.get("kept", ())))
-        return cls(Recipe.from_json(data["recipe"]), int(data["shards"]), source)
+        selection = Selection(data.get("pool", ""), tuple(data.get("kept", ())))
+        return cls(Recipe.from_json(data["recipe"]), int(data["shards"]), selection)
 
     def to_bytes(self) -> bytes:
         """The round as a file."""
         data = {"schema": SCHEMA, "recipe": self.recipe.to_json(), "shards": self.shards}
-        data |= {"pool": self.source.pool} if self.source.pool else {}
-        data |= {"kept": self.source.kept} if self.source.kept else {}
+        data |= {"pool": self.selection.pool} if self.selection.pool else {}
+        data |= {"kept": self.selection.kept} if self.selection.kept else {}
         return json.dumps(data, indent=1).encode() + b"\n"
 
 
@@ -77,9 +77,9 @@ class Plan:
         return self.recorded[-1].recipe
 
     @property
-    def source(self) -> Source:
+    def selection(self) -> Selection:
         """What is taken, or chosen, for what is still to be made."""
-        return self.recorded[-1].source
+        return self.recorded[-1].selection
 
     @property
     def shards(self) -> int:
@@ -115,23 +115,25 @@ class Plan:
         raise IndexError(shard)
 
 
-def first_round(recipe: Recipe, shards: int | None, source: Source) -> PlannedRound:
+def first_round(recipe: Recipe, shards: int | None, selection: Selection) -> PlannedRound:
     """The round that a build begins with, in as many shards as wanted or as suit it."""
-    return _round(recipe, shards, source, ())
+    return _round(recipe, shards, selection, ())
 
 
-def next_round(plan: Plan, larger: Recipe, shards: int | None, source: Source) -> PlannedRound:
+def next_round(
+    plan: Plan, larger: Recipe, shards: int | None, selection: Selection
+) -> PlannedRound:
     """The round that makes a build as large as a recipe of the same method says.
 
     Raises:
         InvalidArgument: There are no seeds left for it.
     """
     earlier = [one.recipe.spec.target for one in plan.recorded]
-    return _round(plan.recipe.grown_to(larger), shards, source, earlier)
+    return _round(plan.recipe.grown_to(larger), shards, selection, earlier)
 
 
 def _round(
-    recipe: Recipe, shards: int | None, source: Source, earlier: Sequence[int]
+    recipe: Recipe, shards: int | None, selection: Selection, earlier: Sequence[int]
 ) -> PlannedRound:
     new = rounds(recipe.spec, earlier)[-1]
-    return PlannedRound(recipe, shard_count(len(new.blocks), shards), source)
+    return PlannedRound(recipe, shard_count(len(new.blocks), shards), selection)

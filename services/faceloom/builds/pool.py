@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from faceloom.builds.candidate import Candidate
-from faceloom.builds.plan import Plan, Source
+from faceloom.builds.plan import Plan, Selection
 from faceloom.builds.raw_images import raw_image
 from faceloom.builds.stages import FACE_SERVICES
 from faceloom.core.errors import UsageError
@@ -89,24 +89,24 @@ class Opened:
 
     Args:
         recipe: Faces have the ids that they have in the pool.
-        source: With the ordinals of the best candidates, if those are chosen.
+        selection: With the ordinals of the best candidates, if those are chosen.
         pool: Nothing where a build makes everything itself.
     """
 
     recipe: Recipe
-    source: Source
+    selection: Selection
     pool: Dataset | None
 
 
-def open_source(output: Output, recipe: Recipe, source: Source) -> Opened:
+def open_selection(output: Output, recipe: Recipe, selection: Selection) -> Opened:
     """What is taken and chosen from a pool.
 
     Raises:
         UsageError: There is no finished dataset, it is one of other faces, or it does not know the scores.
     """
-    pool = open_pool(output, source.pool)
+    pool = open_pool(output, selection.pool)
     if pool is None:
-        return Opened(recipe, source, None)
+        return Opened(recipe, selection, None)
     here = pool.recipe
     recipe = replace(recipe, source=replace(recipe.source, namespace=here.source.namespace))
     if (here.source, here.spec.seed) != (recipe.source, recipe.spec.seed):
@@ -115,13 +115,13 @@ def open_source(output: Output, recipe: Recipe, source: Source) -> Opened:
             f" {here.spec.seed} and psi {here.spec.truncation_psi:g}"
         )
     if recipe.filter.top:
-        source = replace(source, kept=_chosen(pool, recipe))
-    return Opened(recipe, source, pool)
+        selection = replace(selection, kept=_chosen(pool, recipe))
+    return Opened(recipe, selection, pool)
 
 
 def judge_of(plan: Plan) -> str:
     """The quality model that must go on judging a build that is made from a pool; any one where it is not."""
-    return plan.recipe.models["quality"].reference if plan.source.pool else ""
+    return plan.recipe.models["quality"].reference if plan.selection.pool else ""
 
 
 def _chosen(pool: Dataset, recipe: Recipe) -> tuple[int, ...]:

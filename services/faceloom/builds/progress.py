@@ -12,7 +12,7 @@ from faceloom.datasets.manifest import Manifest
 from faceloom.datasets.outcomes import Accepted, Outcome
 
 
-class Phase(StrEnum):
+class BuildPhase(StrEnum):
     """What a run is doing."""
 
     PREPARING = "preparing"
@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
-class Progress:
+class BuildProgress:
     """How far a build is.
 
     Args:
@@ -46,7 +46,7 @@ class Progress:
         notes: What a person should know about this run.
     """
 
-    phase: Phase = Phase.PREPARING
+    phase: BuildPhase = BuildPhase.PREPARING
     planned: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -67,8 +67,8 @@ class Progress:
 class Tally:
     """Counts what a run does and tells the watcher."""
 
-    def __init__(self, stopwatch: Stopwatch, watcher: Callable[[Progress], None]) -> None:
-        self.phase = Phase.PREPARING
+    def __init__(self, stopwatch: Stopwatch, watcher: Callable[[BuildProgress], None]) -> None:
+        self.phase = BuildPhase.PREPARING
         self.shards = 0
         self.recipe_digest = ""
         self.notes: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class Tally:
         self._found = self._judged = self._kept = 0
         self._began = time.perf_counter()
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: BuildPhase) -> None:
         """The run goes on to something else."""
         self.phase = phase
         self.tell()
@@ -113,11 +113,11 @@ class Tally:
         """Shows the watcher where things stand."""
         self._watcher(self.progress())
 
-    def progress(self) -> Progress:
+    def progress(self) -> BuildProgress:
         """Where things stand."""
         elapsed = max(time.perf_counter() - self._began, 1e-6)
         spent = self.spent_before + Spent.by(self._stopwatch)
-        return Progress(
+        return BuildProgress(
             phase=self.phase,
             planned=self._totals.planned,
             accepted=self._totals.accepted,

@@ -6,7 +6,7 @@ from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import Internal
 
 if TYPE_CHECKING:
-    from faceloom.datasets.png import Pixels
+    from faceloom.core.arrays import Pixels
 
 RGB = image_pb2.IMAGE_FORMAT_RGB8
 GREY = image_pb2.IMAGE_FORMAT_GRAY8

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from faceloom.builds.block_maker import BlockMaker, patient_services
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
-from faceloom.builds.options import DEFAULT, Options
-from faceloom.builds.plan import Plan, Source
-from faceloom.builds.pool import Pool, judge_of, open_source
-from faceloom.builds.progress import Phase, Progress, Tally
+from faceloom.builds.options import DEFAULT, BuildOptions
+from faceloom.builds.plan import Plan, Selection
+from faceloom.builds.pool import Pool, judge_of, open_selection
+from faceloom.builds.progress import BuildPhase, BuildProgress, Tally
 from faceloom.builds.run_stats import Records, recorded
 from faceloom.builds.shards.commit import Shard
 from faceloom.builds.shards.maker import ShardMaker
@@ -44,7 +44,7 @@ class Result:
 
     output: Output
     summary: Summary
-    progress: Progress
+    progress: BuildProgress
     notes: tuple[str, ...]
 
 
@@ -52,8 +52,8 @@ async def run_build(
     spec: BuildSpec,
     output: Output,
     faceloom: Faceloom,
-    options: Options = DEFAULT,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    options: BuildOptions = DEFAULT,
+    on_progress: Callable[[BuildProgress], None] = lambda progress: None,
 ) -> Result:
     """Makes a dataset, or what is missing of it.
 
@@ -66,10 +66,10 @@ async def run_build(
     storage = open_build(output)
     await to_end(storage.check)
     with storage.lock(), one_cause(output):
-        return await _Run(spec, storage, faceloom, options, on_progress).run()
+        return await _BuildRun(spec, storage, faceloom, options, on_progress).run()
 
 
-class _Run:
+class _BuildRun:
     """One run, while the place is held."""
 
     def __init__(
@@ -77,8 +77,8 @@ class _Run:
         spec: BuildSpec,
         storage: BuildStorage,
         faceloom: Faceloom,
-        options: Options,
-        on_progress: Callable[[Progress], None],
+        options: BuildOptions,
+        on_progress: Callable[[BuildProgress], None],
     ) -> None:
         self._spec = spec
         self._storage = storage
@@ -95,16 +95,16 @@ class _Run:
             self._spec.stages, options.blocks, options.patience, self._stopwatch
         )
         self._tally.spent_before = await to_end(Records(self._storage).total)
-        self._tally.enter(Phase.PREPARING)
+        self._tally.enter(BuildPhase.PREPARING)
         begun = await to_end(self._storage.read_plan)
         quality = options.quality or (judge_of(begun) if begun else "")
         found = await probe(self._spec, self._faceloom, services, quality)
         finished = await to_end(self._finished, found.recipe)
         if finished is not None:
             return self._result(finished)
-        source = await self._source(begun)
-        opened = await to_end(open_source, self._storage.output, found.recipe, source)
-        plan = await to_end(self._storage.take_up, opened.recipe, options.shards, opened.source)
+        selection = await self._selection(begun)
+        opened = await to_end(open_selection, self._storage.output, found.recipe, selection)
+        plan = await to_end(self._storage.take_up, opened.recipe, options.shards, opened.selection)
         self._tally.recipe_digest = plan.recipe.digest
         planned = plan.recorded[-1].shards
         if options.shards and planned != shard_count(len(plan.rounds[-1].blocks), options.shards):
@@ -116,19 +116,19 @@ class _Run:
             services,
             self._stopwatch,
             await to_end(Pool, opened.pool, plan.recipe) if opened.pool else None,
-            plan.source.kept,
+            plan.selection.kept,
         )
         async with recorded(self._storage, self._stopwatch):
             return await self._make(plan, block_maker)
 
-    async def _source(self, begun: Plan | None) -> Source:
+    async def _selection(self, begun: Plan | None) -> Selection:
         """The pool that was given or recorded; where the best are chosen of none, a pool of scores."""
         if self._options.pool is not None:
-            return Source(str(self._options.pool), self._options.kept)
+            return Selection(str(self._options.pool), self._options.kept)
         if begun is not None:
-            return begun.source
+            return begun.selection
         if not self._spec.top:
-            return Source()
+            return Selection()
         await run_build(
             replace(self._spec, top=0, stages=()),
             below(self._storage.output, POOL),
@@ -136,7 +136,7 @@ class _Run:
             replace(self._options, retry_failed=False),
             self._on_progress,
         )
-        return Source(POOL)
+        return Selection(POOL)
 
     async def _make(self, plan: Plan, block_maker: BlockMaker) -> Result:
         store = self._storage.shards(plan)
@@ -147,21 +147,21 @@ class _Run:
         )
         try:
             await self._find_committed(store, plan)
-            self._tally.enter(Phase.RUNNING)
+            self._tally.enter(BuildPhase.RUNNING)
             missing = (index for index in range(plan.shards) if index not in self._shards)
             await maker.make(missing, self._options.blocks)
             if self._options.retry_failed:
                 await self._retry_failed(maker)
         finally:
             store.discard()
-        self._tally.enter(Phase.FINALIZING)
+        self._tally.enter(BuildPhase.FINALIZING)
         with self._stopwatch("finalize"):
             shards = [self._shards[index] for index in range(plan.shards)]
             summary = await to_end(self._storage.finalize, plan, shards)
         return self._result(summary)
 
     def _result(self, summary: Summary) -> Result:
-        self._tally.enter(Phase.DONE)
+        self._tally.enter(BuildPhase.DONE)
         progress = finished(self._tally.progress(), summary)
         return Result(self._storage.output, summary, progress, progress.notes)
 

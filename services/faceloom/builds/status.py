@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from faceloom.builds.progress import Phase, Progress
+from faceloom.builds.progress import BuildPhase, BuildProgress
 from faceloom.builds.run_stats import Records
 from faceloom.builds.shard_stats import Census
 from faceloom.builds.storage.build import BuildStorage
@@ -13,7 +13,7 @@ from faceloom.datasets.place import Output
 from faceloom.datasets.summary import Summary
 
 
-def read_standing(output: Output) -> tuple[Progress, Summary | None]:
+def read_standing(output: Output) -> tuple[BuildProgress, Summary | None]:
     """The counts of committed shards, or of the whole dataset with its summary once it is finished.
 
     Hashes are not verified; `verify` and the next run do that.
@@ -23,8 +23,8 @@ def read_standing(output: Output) -> tuple[Progress, Summary | None]:
         plan = storage.read_plan()
         summary = storage.read_summary()
     except (FaceloomError, ValueError):
-        return Progress(), None
-    progress = Progress()
+        return BuildProgress(), None
+    progress = BuildProgress()
     if plan is not None:
         progress = replace(progress, shards=plan.shards, recipe_digest=plan.recipe.digest)
     if summary is not None:
@@ -43,7 +43,7 @@ class Committed:
         self._read: set[str] = set()
         self._spent = Records(storage)
 
-    def add_to(self, progress: Progress) -> Progress:
+    def add_to(self, progress: BuildProgress) -> BuildProgress:
         """The progress with what is committed by now."""
         for index, shard in self._storage.committed().items():
             if shard not in self._read:
@@ -73,11 +73,11 @@ class Committed:
         )
 
 
-def finished(progress: Progress, summary: Summary) -> Progress:
+def finished(progress: BuildProgress, summary: Summary) -> BuildProgress:
     """The last progress of a build: what its summary says."""
     return replace(
         progress,
-        phase=Phase.DONE,
+        phase=BuildPhase.DONE,
         planned=summary.planned,
         accepted=summary.accepted,
         rejected=summary.rejected,

@@ -15,7 +15,7 @@ from typing import Final
 from faceloom.builds.block_maker import BlockMaker, patient_services
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
-from faceloom.builds.options import DEFAULT_BLOCKS, Options
+from faceloom.builds.options import DEFAULT_BLOCKS, BuildOptions
 from faceloom.builds.plan import Plan
 from faceloom.builds.pool import Pool, judge_of, open_pool
 from faceloom.builds.retrying import Patience
@@ -61,7 +61,7 @@ class Assignment:
         output: Where the dataset is to be; all workers of the build see it.
         index: Which shard.
         spec: What is built; what was recorded in the folder when not given.
-        shards: How many shards a build that is begun now has, as in `run.Options`.
+        shards: How many shards a build that is begun now has, as in `BuildOptions`.
         blocks: Blocks in flight.
         retry_failed: Make the failed candidates of the shard again if it is committed already.
         finalize: Put the dataset together if no shard is missing any more.
@@ -99,7 +99,7 @@ async def work(
         found = await probe(spec, faceloom, services, judge_of(begun) if begun else "")
         async with _held(storage):
             plan = await to_end(_begin, storage, found.recipe, assignment)
-            pool = await to_end(open_pool, storage.output, plan.source.pool)
+            pool = await to_end(open_pool, storage.output, plan.selection.pool)
             block_maker = BlockMaker(
                 plan.recipe,
                 found.items_per_message,
@@ -107,7 +107,7 @@ async def work(
                 services,
                 stopwatch,
                 await to_end(Pool, pool, plan.recipe) if pool else None,
-                plan.source.kept,
+                plan.selection.kept,
             )
             async with recorded(storage, stopwatch):
                 await _make(assignment, storage, plan, block_maker, stopwatch)
@@ -181,7 +181,7 @@ async def _finalize(
     patience: Patience,
 ) -> None:
     """Whoever sees all shards committed does it, one after the other; the first has something to do."""
-    options = Options(assignment.blocks, patience=patience)
+    options = BuildOptions(assignment.blocks, patience=patience)
     while not await to_end(_is_finished, storage, plan):
         try:
             result = await run_build(spec, assignment.output, faceloom, options)

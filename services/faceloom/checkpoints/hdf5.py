@@ -39,7 +39,7 @@ _DTYPES: Final[dict[int, np.dtype[Any]]] = {
 
 
 @dataclass(frozen=True)
-class Object:
+class Hdf5Object:
     """A group or an array.
 
     Args:
@@ -52,7 +52,7 @@ class Object:
     file: "_File"
     name: str
 
-    def __getitem__(self, path: str) -> "Object":
+    def __getitem__(self, path: str) -> "Hdf5Object":
         """What a group holds under a name, or below it.
 
         Raises:
@@ -128,7 +128,7 @@ class Object:
         return torch.from_numpy(np.frombuffer(data, dtype).astype(np.float32).reshape(shape))
 
 
-def read_hdf5(path: Path) -> Object:
+def read_hdf5(path: Path) -> Hdf5Object:
     """The root group of a file, which is read from when it is asked.
 
     Raises:
@@ -154,13 +154,13 @@ class _File:
         self.budget.spend(1)
         return self.data[address : address + count]
 
-    def object_at(self, address: int, name: str) -> Object:
+    def object_at(self, address: int, name: str) -> Hdf5Object:
         if bytes(self.view(address, 4)) == b"OHDR":
             raise Refusal("is in another HDF5 layout than Keras writes; save it again with Keras")
         version, size = struct.unpack("<B7xI4x", self.view(address, 16))
         if version != 1:
             raise Refusal(f"is damaged: {name or 'the file'} has no header")
-        return Object(list(self._messages(self.view(address + 16, size))), self, name)
+        return Hdf5Object(list(self._messages(self.view(address + 16, size))), self, name)
 
     def _messages(self, block: memoryview) -> Iterator[tuple[int, memoryview]]:
         blocks = [block]

@@ -10,30 +10,30 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from faceloom.builds.options import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
 from faceloom.cli.build_service import build_in_service
 from faceloom.cli.faults import INTERRUPTED, Interrupted
 from faceloom.cli.options import (
-    AsJson,
-    Engine,
+    AsJsonOption,
     EngineKind,
-    Profile,
+    EngineOption,
+    ProfileOption,
     check_profile,
     connect,
     print_result,
 )
 from faceloom.cli.spec import (
     DEFAULT_STAGES,
-    Accepted,
-    Candidates,
-    FilterName,
-    Psi,
-    Seed,
-    Shards,
-    Stages,
-    Threshold,
-    Top,
+    AcceptedOption,
+    CandidatesOption,
+    FilterOption,
+    PsiOption,
+    SeedOption,
+    ShardsOption,
+    StagesOption,
+    ThresholdOption,
+    TopOption,
     spec_of,
     threshold_of,
 )
@@ -48,22 +48,22 @@ def build(
     out: Annotated[
         str, typer.Option("--out", help="Folder of the dataset, or s3://bucket/prefix.")
     ],
-    candidates: Candidates = None,
-    accepted: Accepted = None,
-    seed: Seed = 0,
-    psi: Psi = 0.7,
-    stages: Stages = DEFAULT_STAGES,
-    threshold: Threshold = None,
-    top: Top = None,
-    filter_name: FilterName = None,
+    candidates: CandidatesOption = None,
+    accepted: AcceptedOption = None,
+    seed: SeedOption = 0,
+    psi: PsiOption = 0.7,
+    stages: StagesOption = DEFAULT_STAGES,
+    threshold: ThresholdOption = None,
+    top: TopOption = None,
+    filter_name: FilterOption = None,
     blocks: Annotated[int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)] = 4,
-    shards: Shards = None,
+    shards: ShardsOption = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Make the failed candidates of a finished build again.")
     ] = False,
-    engine: Engine = EngineKind.TORCHSERVE,
-    profile: Profile = None,
-    as_json: AsJson = False,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    profile: ProfileOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Build a dataset of faces, sketches and layouts. The same command takes up what was interrupted; a
     larger number makes a finished dataset grow. `faceloom dataset select` makes another one of its scores.
@@ -74,7 +74,7 @@ def build(
     spec = spec_of(candidates, accepted, seed, psi, stages, threshold, top)
     check_profile(engine, profile)
     output = output_of(out)
-    options = Options(blocks=blocks, shards=shards, retry_failed=retry_failed)
+    options = BuildOptions(blocks=blocks, shards=shards, retry_failed=retry_failed)
     display = BuildDisplay(spec, quiet=as_json)
     making = (
         build_here(spec, output, options, display, partial(connect, engine, profile=profile))
@@ -116,7 +116,7 @@ async def until_interrupted(making: Coroutine[Any, Any, T]) -> T:
 async def build_here(
     spec: BuildSpec,
     output: Output,
-    options: Options,
+    options: BuildOptions,
     display: BuildDisplay,
     connection: Callable[[], Faceloom],
 ) -> dict[str, Any]:

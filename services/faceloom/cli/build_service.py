@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from faceloom.builds.options import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.builds.service.records import build_id
 from faceloom.builds.service.spec_messages import spec_to_proto
 from faceloom.cli.build_display import AGAIN, BuildDisplay, outcome, print_notes
@@ -24,7 +24,7 @@ from faceloom.runtime.retrying import delay
 
 
 async def build_in_service(
-    spec: BuildSpec, output: Output, options: Options, display: BuildDisplay
+    spec: BuildSpec, output: Output, options: BuildOptions, display: BuildDisplay
 ) -> dict[str, Any]:
     """Asks the pipeline service for the build and follows it.
 

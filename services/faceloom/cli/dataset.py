@@ -13,10 +13,10 @@ from faceloom.builds.fetch import fetch
 from faceloom.builds.verification import verify as verify_dataset
 from faceloom.cli.files import protect_dataset, refuse_overwriting
 from faceloom.cli.options import (
-    AsJson,
-    Engine,
+    AsJsonOption,
     EngineKind,
-    Profile,
+    EngineOption,
+    ProfileOption,
     check_profile,
     connect,
     print_result,
@@ -34,7 +34,7 @@ app = typer.Typer(no_args_is_help=True, help="Work with finished datasets.")
 def fetch_command(
     source: Annotated[str, typer.Argument(help="s3://bucket/prefix of a finished dataset.")],
     folder: Annotated[Path, typer.Argument(help="Where to; the same command goes on from it.")],
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Bring a dataset from an object store into the folder that a local build would have made; verify it.
 
@@ -69,7 +69,7 @@ def verify(
             "--pixels", help="Decode the pictures, too, and hash their pixels; in a folder."
         ),
     ] = False,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Hash every file of a dataset again and name each fault.
 
@@ -95,8 +95,8 @@ def report(
     timings: Annotated[
         Path | None, typer.Option(help="What `faceloom build --json` printed.")
     ] = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    profile: Profile = None,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    profile: ProfileOption = None,
 ) -> None:
     """Write a page to look at: faces, sketches, layouts, rejected faces, scores, timings, translations.
 

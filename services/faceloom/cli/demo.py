@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from faceloom.builds.options import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
 from faceloom.cli.spec import spec_of
@@ -64,7 +64,7 @@ async def _demo(out: Path, spec: BuildSpec, port_offset: int | None) -> dict[str
         await stack.start()
         console.print(f"building a dataset of {spec.candidates} candidates")
         display = BuildDisplay(spec, quiet=False)
-        result = await build_in_service(spec, out / "dataset", Options(), display)
+        result = await build_in_service(spec, out / "dataset", BuildOptions(), display)
         (out / "build.json").write_text(json.dumps(result) + "\n")
         console.print("translating its drawings and writing the report")
         async with Faceloom.connect() as faceloom:

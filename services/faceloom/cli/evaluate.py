@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.translate import Task
+from faceloom.cli.options import AsJsonOption, TranslatorTask, print_result
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.datasets.place import local_dataset
 from faceloom.store.profile import model_folder
@@ -32,7 +31,7 @@ def evaluate() -> None:
 
 @app.command()
 def translator(
-    task: Annotated[Task, typer.Option(help="Which of the translator's encoders.")],
+    task: Annotated[TranslatorTask, typer.Option(help="Which of the translator's encoders.")],
     dataset: Annotated[
         Path, typer.Option(parser=local_dataset, help="What `faceloom build` wrote.")
     ],
@@ -47,20 +46,20 @@ def translator(
     limit: Annotated[int | None, typer.Option(help="At most that many faces.", min=2)] = None,
     variants: Annotated[int, typer.Option(help="Styles per face.", min=2, max=16)] = 4,
     profile: Annotated[str, typer.Option(help="Whose models translate and look.")] = "tiny",
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Measure a translator on held-out faces, beside the nearest neighbour and the mean face.
 
     Example: [bold]faceloom evaluate translator --task sketch --dataset faces --out evaluation[/bold]
     """
     from faceloom.training.features import LiteFeatures
-    from faceloom.training.translator.evaluate import Question, evaluate
+    from faceloom.training.translator.evaluate import EvaluationSpec, evaluate
     from faceloom.training.translator.evaluation_report import to_json, to_markdown, write_report
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the report")
     features = LiteFeatures()
-    question = Question(
+    spec = EvaluationSpec(
         task=task,
         dataset=dataset,
         split=split,
@@ -77,7 +76,7 @@ def translator(
         def tell(row: str, done: int, total: int) -> None:
             bar.update(task_id, description=row, completed=done, total=total)
 
-        evaluation = evaluate(question, features, tell)
+        evaluation = evaluate(spec, features, tell)
     # Printed first: it took long, and what was measured is not lost on a full disk.
     print_result(to_json(evaluation), as_json, to_markdown(evaluation))
     try:

@@ -9,11 +9,11 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from faceloom.cli.inputs import Source
+from faceloom.cli.inputs import InputFile
 from faceloom.core.atomic_files import replacing
 from faceloom.core.errors import FaceloomError, UsageError
 
-Out = Annotated[
+OutFolderOption = Annotated[
     Path, typer.Option("--out", help="Folder for the results; it is made if it is not there.")
 ]
 
@@ -21,7 +21,7 @@ Out = Annotated[
 _TOLD = 3
 
 
-def target_files(sources: Sequence[Source], out: Path) -> list[Path]:
+def target_files(sources: Sequence[InputFile], out: Path) -> list[Path]:
     """Where each picture's result goes.
 
     Raises:

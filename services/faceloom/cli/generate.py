@@ -8,10 +8,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from faceloom.cli.files import Out, check_folder, write_file
-from faceloom.cli.one_service import Model, OneService, Question, Raw
-from faceloom.cli.options import AsJson, Engine, EngineKind
-from faceloom.cli.outcome import Outcome
+from faceloom.cli.files import OutFolderOption, check_folder, write_file
+from faceloom.cli.one_service import ModelOption, OneService, RawOption, ServiceCall
+from faceloom.cli.options import AsJsonOption, EngineKind, EngineOption
+from faceloom.cli.outcome import CommandOutcome
 from faceloom.cli.seeds import parse_seeds
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
@@ -38,7 +38,7 @@ class Space(StrEnum):
     W = "w"
 
 
-class Noise(StrEnum):
+class NoiseMode(StrEnum):
     """Noise of the synthesis network."""
 
     CONST = "const"
@@ -47,7 +47,7 @@ class Noise(StrEnum):
 
 
 def generate(
-    out: Out,
+    out: OutFolderOption,
     seeds: Annotated[
         str | None,
         typer.Option(
@@ -70,12 +70,12 @@ def generate(
         int | None, typer.Option(help="Truncate only the first layers, so many.", min=0, max=18)
     ] = None,
     noise: Annotated[
-        Noise, typer.Option(help="Stored in the model, drawn by seed, or none.")
-    ] = Noise.CONST,
-    model: Model = None,
-    raw: Raw = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    as_json: AsJson = False,
+        NoiseMode, typer.Option(help="Stored in the model, drawn by seed, or none.")
+    ] = NoiseMode.CONST,
+    model: ModelOption = None,
+    raw: RawOption = None,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Generate one face per seed as OUT/seed<N>.png, or per latent as OUT/latent<N>.png.
 
@@ -88,7 +88,7 @@ def generate(
         service.protect([latents], (out / _latent_name(place) for place in range(count)))
     else:
         service.protect([], [])
-    outcome = Outcome("generator", count, as_json)
+    outcome = CommandOutcome("generator", count, as_json)
     default_psi = 1.0 if of_w else _PSI
     base = pb.GenerateRequest(
         truncation_psi=default_psi if psi is None else psi,
@@ -107,11 +107,11 @@ def generate(
                 written.append(file)
 
     # A latent's random noise follows from its place in the call, which must not depend on what else fits in.
-    at_once = 1 if latents and noise is Noise.RANDOM else _AT_ONCE
-    question = Question(
+    at_once = 1 if latents and noise is NoiseMode.RANDOM else _AT_ONCE
+    call = ServiceCall(
         at_once, _itself, partial(_request, base), Faceloom.generate, take, options=_OPTIONS
     )
-    also = service.ask(given, question, outcome)
+    also = service.ask(given, call, outcome)
     outcome.report({"files": written, **also}, f"{counted(outcome.done, 'face')} in {out}")
 
 

@@ -14,7 +14,7 @@ import typer
 from faceloom.core.errors import UsageError
 from faceloom.core.file_kinds import HEAD_BYTES, READ, described, kind_of
 
-Files = Annotated[
+FilesArgument = Annotated[
     list[Path],
     typer.Argument(
         # Seen when it is read: it costs that file.
@@ -37,7 +37,7 @@ _SUFFIXES: Final = (
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFile:
     """One picture, not read yet.
 
     Args:
@@ -82,30 +82,30 @@ class Source:
         return self.file.open("rb")
 
 
-def sources(arguments: Sequence[Path]) -> list[Source]:
+def sources(arguments: Sequence[Path]) -> list[InputFile]:
     """What the arguments of a command stand for, in their order. Whether files are there is seen when they
     are read.
 
     Raises:
         UsageError: A pattern matches nothing, or a folder has no pictures.
     """
-    found: list[Source] = []
+    found: list[InputFile] = []
     # What cannot be looked at is told of as a file when its turn comes; pathlib's own questions would raise.
     for argument in arguments:
         if argument == _STDIN:
-            found.append(Source("-", None))
+            found.append(InputFile("-", None))
         elif os.path.isdir(argument):
-            found += [Source(str(file), file) for file in _pictures(argument)]
+            found += [InputFile(str(file), file) for file in _pictures(argument)]
         elif any(sign in str(argument) for sign in _GLOB) and not os.path.lexists(argument):
             raise UsageError(f"no file matches {argument}")
         else:
-            found.append(Source(str(argument), argument))
+            found.append(InputFile(str(argument), argument))
     if sum(source.file is None for source in found) > 1:
         raise UsageError("- is the one picture on standard input; give it once")
     return found
 
 
-def files_of(given: Iterable[Source]) -> list[Path]:
+def files_of(given: Iterable[InputFile]) -> list[Path]:
     """Those that are files."""
     return [source.file for source in given if source.file is not None]
 

@@ -11,15 +11,15 @@ import typer
 from faceloom.builds.capacity import Fleet, Rate, Rates, Sizing, size
 from faceloom.builds.options import DEFAULT_BLOCKS
 from faceloom.builds.retrying import PATIENT_WITH_PODS
-from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.options import AsJsonOption, print_result
 from faceloom.cli.spec import (
     DEFAULT_STAGES,
-    Accepted,
-    Candidates,
-    Psi,
-    Seed,
-    Shards,
-    Stages,
+    AcceptedOption,
+    CandidatesOption,
+    PsiOption,
+    SeedOption,
+    ShardsOption,
+    StagesOption,
     spec_of,
 )
 from faceloom.clients.client import Faceloom
@@ -48,12 +48,12 @@ def work_command(
         int | None,
         typer.Option(envvar="JOB_COMPLETION_INDEX", help="Which shard; a Job's pods know theirs."),
     ] = None,
-    candidates: Candidates = None,
-    accepted: Accepted = None,
-    seed: Seed = 0,
-    psi: Psi = 0.7,
-    stages: Stages = DEFAULT_STAGES,
-    shards: Shards = None,
+    candidates: CandidatesOption = None,
+    accepted: AcceptedOption = None,
+    seed: SeedOption = 0,
+    psi: PsiOption = 0.7,
+    stages: StagesOption = DEFAULT_STAGES,
+    shards: ShardsOption = None,
     blocks: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
     ] = DEFAULT_BLOCKS,
@@ -122,10 +122,10 @@ async def _until_told_to_stop(working: Coroutine[Any, Any, None]) -> None:
 @app.command()
 def plan(
     nodes: Annotated[int, typer.Option(help="Nodes that serve the models.", min=1)],
-    candidates: Candidates = None,
-    accepted: Accepted = None,
-    stages: Stages = DEFAULT_STAGES,
-    shards: Shards = None,
+    candidates: CandidatesOption = None,
+    accepted: AcceptedOption = None,
+    stages: StagesOption = DEFAULT_STAGES,
+    shards: ShardsOption = None,
     gpus_per_node: Annotated[
         int, typer.Option(help="GPUs of a node; give the --rate of such nodes, too.", min=0)
     ] = 0,
@@ -146,7 +146,7 @@ def plan(
     candidate_bytes: Annotated[
         float | None, typer.Option(help="Of every candidate, in manifests and lists.", min=0)
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Say what a build will take: shards, pods, hours, storage, requests. Measured rates unless given.
 

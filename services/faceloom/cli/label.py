@@ -7,8 +7,8 @@ import typer
 
 from faceloom import datasets
 from faceloom.cli.files import protect_dataset, refuse_overwriting, write_file
-from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrl, label_store
+from faceloom.cli.options import AsJsonOption, print_result
+from faceloom.cli.studio import DEFAULT_LABELS, LabelsUrlOption, label_store
 from faceloom.core.errors import FaceloomError
 from faceloom.datasets.place import local_dataset
 
@@ -20,13 +20,15 @@ app = typer.Typer(no_args_is_help=True, help="Read the labels that people gave i
 
 _SQLITE = "sqlite:///"
 
-Dataset = Annotated[
+DatasetOption = Annotated[
     Path, typer.Option(parser=local_dataset, help="The dataset whose faces were labelled.")
 ]
 
 
 @app.command()
-def status(dataset: Dataset, labels: LabelsUrl = DEFAULT_LABELS, as_json: AsJson = False) -> None:
+def status(
+    dataset: DatasetOption, labels: LabelsUrlOption = DEFAULT_LABELS, as_json: AsJsonOption = False
+) -> None:
     """Show who labelled how many faces of a dataset, and how far people agree.
 
     Example: [bold]faceloom label status --dataset out/faces[/bold]
@@ -58,10 +60,10 @@ def status(dataset: Dataset, labels: LabelsUrl = DEFAULT_LABELS, as_json: AsJson
 
 @app.command()
 def export(
-    dataset: Dataset,
+    dataset: DatasetOption,
     out: Annotated[Path, typer.Option("--out", help="The label file.")] = Path("labels.jsonl"),
-    labels: LabelsUrl = DEFAULT_LABELS,
-    as_json: AsJson = False,
+    labels: LabelsUrlOption = DEFAULT_LABELS,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Write the label file that `faceloom train quality` reads: what most people said of each face.
 

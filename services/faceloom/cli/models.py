@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from faceloom.cli.options import AsJson, print_result
-from faceloom.cli.translate import Order
+from faceloom.cli.options import AsJsonOption, print_result
+from faceloom.cli.translate import LabelOrder
 from faceloom.core.errors import FaceloomError, UsageError
 from faceloom.core.wording import counted
 from faceloom.store.card import licence_line
@@ -18,14 +18,14 @@ from faceloom.store.profile import every_model, model_store, named_model
 app = typer.Typer(help="List, verify, package, import and join models.", no_args_is_help=True)
 
 
-class Encoder(StrEnum):
+class EncoderKind(StrEnum):
     """Whose an encoder into a StyleGAN2 is: pixel2style2pixel or encoder4editing."""
 
     PSP = "psp"
     E4E = "e4e"
 
 
-class Preprocessing(StrEnum):
+class PreprocessingKind(StrEnum):
     """Whose way of bringing pictures to a network."""
 
     UPSTREAM = "upstream"
@@ -43,7 +43,7 @@ def _models() -> dict[str, Path]:
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(as_json: AsJsonOption = False) -> None:
     """List the models in the store.
 
     Example: [bold]faceloom models list[/bold]
@@ -69,7 +69,7 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(as_json: AsJson = False) -> None:
+def verify(as_json: AsJsonOption = False) -> None:
     """Check every weights file against its digest.
 
     Example: [bold]faceloom models verify[/bold]
@@ -94,7 +94,7 @@ def verify(as_json: AsJson = False) -> None:
 def package(
     out: Annotated[Path, typer.Option(help="Folder for the archives.")] = Path("model_store/mar"),
     profile: Annotated[str, typer.Option(help="Which models.")] = "tiny",
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Package a profile's models as TorchServe archives; the same models give the same bytes.
 
@@ -129,11 +129,11 @@ def import_checkpoint(
         ),
     ] = None,
     label_order: Annotated[
-        Order | None,
+        LabelOrder | None,
         typer.Option(help="How the classes of layouts are numbered, where the file does not say."),
     ] = None,
     encoder: Annotated[
-        Encoder | None,
+        EncoderKind | None,
         typer.Option(help="Whose an encoder of faces is, where the file does not say."),
     ] = None,
     bn_eps: Annotated[
@@ -144,7 +144,7 @@ def import_checkpoint(
         ),
     ] = None,
     preprocessing: Annotated[
-        Preprocessing | None,
+        PreprocessingKind | None,
         typer.Option(
             help="How pictures are brought to the network: as upstream's own scripts do it, or as the models"
             " of this project see them. Of sketch, segmentation and translator models."
@@ -157,7 +157,7 @@ def import_checkpoint(
             help="Of a super-resolution encoder that learned several: by how much faces are made smaller.",
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Import a published checkpoint. Nothing in the file is executed.
 
@@ -194,7 +194,7 @@ def join(
         list[str],
         typer.Argument(help="Translators in the store, NAME or NAME/VERSION, of different tasks."),
     ],
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Make one translator of several with the same decoder, as imports of pixel2style2pixel are.
 

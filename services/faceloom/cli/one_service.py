@@ -14,7 +14,7 @@ from rich.console import Console
 from faceloom.cli.faults import Interrupted
 from faceloom.cli.files import new_file, refuse_overwriting
 from faceloom.cli.options import EngineKind, connect
-from faceloom.cli.outcome import Outcome
+from faceloom.cli.outcome import CommandOutcome
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import (
     TOO_MANY_ITEMS,
@@ -36,11 +36,11 @@ Res = TypeVar("Res", bound=Message)
 # What is refused for these reasons may be answered in smaller calls.
 _TOO_MUCH = (TOO_MANY_ITEMS, TooLarge.default_reason)
 
-Model = Annotated[
+ModelOption = Annotated[
     str | None,
     typer.Option(help="An imported model, NAME or NAME/VERSION, or a profile's, by its name."),
 ]
-Raw = Annotated[
+RawOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.npy",
@@ -50,7 +50,7 @@ Raw = Annotated[
 
 
 @dataclass(frozen=True)
-class Question(Generic[S, T, Req, Res]):
+class ServiceCall(Generic[S, T, Req, Res]):
     """How things are asked for, and what becomes of the answers.
 
     Args:
@@ -92,13 +92,13 @@ class _Backlog(Generic[S, T]):
     """Things that are asked for next. They are read when their turn comes, a call's worth at a time."""
 
     def __init__(
-        self, sources: Iterable[S], question: Question[S, T, Any, Any], outcome: Outcome
+        self, sources: Iterable[S], call: ServiceCall[S, T, Any, Any], outcome: CommandOutcome
     ) -> None:
         self._sources = iter(sources)
-        self._question = question
+        self._service_call = call
         self._outcome = outcome
         self._read: list[tuple[S, T]] = []
-        self._at_once = question.at_once
+        self._at_once = call.at_once
         # So many from the first one on are asked for one by one.
         self._alone = 0
 
@@ -108,7 +108,7 @@ class _Backlog(Generic[S, T]):
         while len(self._read) < wanted and self._read_next():
             pass
         some = [thing for _, thing in self._read[:wanted]]
-        while len(some) > 1 and self._question.request(some).ByteSize() > MAX_MESSAGE_BYTES:
+        while len(some) > 1 and self._service_call.request(some).ByteSize() > MAX_MESSAGE_BYTES:
             some = some[: len(some) // 2]
         return some
 
@@ -126,8 +126,8 @@ class _Backlog(Generic[S, T]):
         if count > 1 and error.reason in _TOO_MUCH:
             # How many it takes depends on the model, and only the service knows that.
             self._at_once = count // 2
-        elif not self._question.is_about_one(error):
-            raise self._question.explained(error)
+        elif not self._service_call.is_about_one(error):
+            raise self._service_call.explained(error)
         elif count > 1:
             self._alone = count
         else:
@@ -139,7 +139,7 @@ class _Backlog(Generic[S, T]):
         """Whether there was another source."""
         for source in self._sources:
             try:
-                self._read.append((source, self._question.read(source)))
+                self._read.append((source, self._service_call.read(source)))
             except FaceloomError as error:
                 self._outcome.failed(str(source), error)
             return True
@@ -187,7 +187,7 @@ class OneService:
                 raise UsageError(f"--raw {self.raw}: raw outputs are written as a .npy file")
 
     def ask(
-        self, sources: Iterable[S], question: Question[S, T, Req, Res], outcome: Outcome
+        self, sources: Iterable[S], call: ServiceCall[S, T, Req, Res], outcome: CommandOutcome
     ) -> dict[str, str]:
         """Asks for everything, then writes the raw outputs if they are wanted. How it went is in the outcome.
 
@@ -196,7 +196,7 @@ class OneService:
         """
         asked: list[Req] = []
         try:
-            asyncio.run(self._call(sources, question, outcome, asked))
+            asyncio.run(self._call(sources, call, outcome, asked))
             if self.raw and outcome.errors:
                 raise FaceloomError(f"{self.raw} is not written, for its rows are the files'")
             if self.raw:
@@ -215,24 +215,24 @@ class OneService:
     async def _call(
         self,
         sources: Iterable[S],
-        question: Question[S, T, Req, Res],
-        outcome: Outcome,
+        call: ServiceCall[S, T, Req, Res],
+        outcome: CommandOutcome,
         asked: list[Req],
     ) -> None:
         models = {self.name: self._folder} if self.engine is EngineKind.INPROCESS else None
-        backlog = _Backlog(sources, question, outcome)
+        backlog = _Backlog(sources, call, outcome)
         async with connect(self.engine, models) as faceloom:
             with outcome.bar:
                 while some := backlog.call():
                     try:
-                        answer = await question.send(faceloom, question.request(some))
+                        answer = await call.send(faceloom, call.request(some))
                     except ServiceError as error:
                         backlog.refused(len(some), error)
                         continue
-                    question.take(some, answer)
+                    call.take(some, answer)
                     if self.raw:
                         # One by one, because the service may take no more; chunks are of one size anyway.
-                        asked += [question.request([thing]) for thing in some]
+                        asked += [call.request([thing]) for thing in some]
                     backlog.answered(len(some))
                     outcome.succeeded(len(some))
 

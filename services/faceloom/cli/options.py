@@ -26,15 +26,23 @@ class EngineKind(StrEnum):
     INPROCESS = "inprocess"
 
 
-Engine = Annotated[
+class TranslatorTask(StrEnum):
+    """What a translator's encoder sees."""
+
+    SKETCH = "sketch"
+    SEGMENTATION = "segmentation"
+    FACE = "face"
+
+
+EngineOption = Annotated[
     EngineKind,
     typer.Option(help="Call the running services, or load the models into this process."),
 ]
-Profile = Annotated[
+ProfileOption = Annotated[
     str | None,
     typer.Option(help="Whose models are loaded, tiny by default; needs --engine inprocess."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+AsJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
 _NOTICE_SECONDS = 10
 

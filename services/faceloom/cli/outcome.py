@@ -11,7 +11,7 @@ from faceloom.cli.faults import Interrupted
 from faceloom.cli.options import print_result
 from faceloom.core.errors import FaceloomError, UsageError
 
-FailFast = Annotated[
+FailFastOption = Annotated[
     bool,
     typer.Option(
         "--fail-fast", help="End at the first file that fails. Without it, the others are done."
@@ -19,7 +19,7 @@ FailFast = Annotated[
 ]
 
 
-class Outcome:
+class CommandOutcome:
     """How far a command came.
 
     A person reads lines on standard output and errors on standard error, as they come. A program reads one

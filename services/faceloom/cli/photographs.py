@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from faceloom.cli.inputs import Source
+from faceloom.cli.inputs import InputFile
 from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import FaceloomError, InvalidArgument
 from faceloom.core.file_kinds import kind_of
@@ -43,17 +43,17 @@ SizeOption = Annotated[
 ]
 
 
-class Picture(NamedTuple):
+class Photograph(NamedTuple):
     """A picture as it is sent, and the width and height that its result gets, if not the service's."""
 
-    source: Source
+    source: InputFile
     image: image_pb2.Image
     size: tuple[int, int] | None = None
 
 
 def read_picture(
-    source: Source, size: Size = Size.SERVED, most: int = MAX_PICTURE_BYTES
-) -> Picture:
+    source: InputFile, size: Size = Size.SERVED, most: int = MAX_PICTURE_BYTES
+) -> Photograph:
     """A picture that a service takes. A file that is small enough goes as it is. Of a larger one go the
     pixels, as the service itself would read them, and as many as the message holds.
 
@@ -72,10 +72,10 @@ def read_picture(
         image = _as_it_is(data) if small else _within(_pixels(data), most)
     except InvalidArgument as error:
         raise FaceloomError(f"{source}: {error.message}") from None
-    return Picture(source, image, wanted)
+    return Photograph(source, image, wanted)
 
 
-def read_layout(source: Source, most: int = MAX_PICTURE_BYTES) -> Picture:
+def read_layout(source: InputFile, most: int = MAX_PICTURE_BYTES) -> Photograph:
     """A label map that a service takes: the file as it is, because pixels in between would be other classes.
 
     Raises:
@@ -87,7 +87,7 @@ def read_layout(source: Source, most: int = MAX_PICTURE_BYTES) -> Picture:
             f"{source} has {len(data) / 2**20:.0f} MiB; a label map may have {most // 2**20}: make it smaller"
             " without interpolation"
         )
-    return Picture(source, _as_it_is(data))
+    return Photograph(source, _as_it_is(data))
 
 
 def drawing_of(data: bytes, size: tuple[int, int]) -> bytes:
@@ -115,7 +115,7 @@ def layout_of(data: bytes, size: tuple[int, int]) -> bytes:
         return encode_png(np.asarray(layout.resize(size, Image.Resampling.NEAREST)))
 
 
-def _checked(source: Source) -> tuple[bytes, Header]:
+def _checked(source: InputFile) -> tuple[bytes, Header]:
     """A file that can be decoded here."""
     data = source.read()
     try:

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from faceloom.cli.files import Out, target_files, write_file
-from faceloom.cli.inputs import Files, files_of, sources
-from faceloom.cli.one_service import Model, OneService, Question, Raw
-from faceloom.cli.options import AsJson, Engine, EngineKind
-from faceloom.cli.outcome import FailFast, Outcome
+from faceloom.cli.files import OutFolderOption, target_files, write_file
+from faceloom.cli.inputs import FilesArgument, files_of, sources
+from faceloom.cli.one_service import ModelOption, OneService, RawOption, ServiceCall
+from faceloom.cli.options import AsJsonOption, EngineKind, EngineOption
+from faceloom.cli.outcome import CommandOutcome, FailFastOption
 from faceloom.cli.photographs import (
-    Picture,
+    Photograph,
     Size,
     SizeOption,
     drawing_of,
@@ -31,7 +31,7 @@ _AT_ONCE = 4
 _OWN = ("images",)
 
 
-class Style(StrEnum):
+class SketchStyle(StrEnum):
     """How to draw."""
 
     LEARNED = "learned"
@@ -39,12 +39,12 @@ class Style(StrEnum):
 
 
 def classify(
-    files: Files,
-    fail_fast: FailFast = False,
-    model: Model = None,
-    raw: Raw = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    as_json: AsJson = False,
+    files: FilesArgument,
+    fail_fast: FailFastOption = False,
+    model: ModelOption = None,
+    raw: RawOption = None,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Score faces: the probability that a person keeps them. A file that cannot be scored is named, and the
     others are scored.
@@ -54,35 +54,37 @@ def classify(
     service = OneService("quality", engine, model, raw)
     given = sources(files)
     service.protect(files_of(given), [])
-    outcome = Outcome("quality", len(given), as_json, fail_fast)
+    outcome = CommandOutcome("quality", len(given), as_json, fail_fast)
     scores: list[dict[str, Any]] = []
 
-    def request(some: Sequence[Picture]) -> quality_pb2.ClassifyRequest:
+    def request(some: Sequence[Photograph]) -> quality_pb2.ClassifyRequest:
         return quality_pb2.ClassifyRequest(
             images=[picture.image for picture in some], model_version=service.model_version
         )
 
-    def take(some: Sequence[Picture], answer: quality_pb2.ClassifyResponse) -> None:
+    def take(some: Sequence[Photograph], answer: quality_pb2.ClassifyResponse) -> None:
         for picture, quality in zip(some, answer.qualities, strict=True):
             name, score, kept = picture.source.name, quality.score, quality.accepted
             scores.append({"file": name, "score": score, "accepted": kept})
             outcome.say(f"{score:.4f}  {'keep' if kept else 'reject'}  {name}")
 
-    question = Question(_AT_ONCE, read_picture, request, Faceloom.classify, take, _OWN)
-    written = service.ask(given, question, outcome)
+    call = ServiceCall(_AT_ONCE, read_picture, request, Faceloom.classify, take, _OWN)
+    written = service.ask(given, call, outcome)
     outcome.report({"qualities": scores, **written})
 
 
 def sketch(
-    files: Files,
-    out: Out,
-    style: Annotated[Style, typer.Option(help="Learned or classical lines.")] = Style.LEARNED,
+    files: FilesArgument,
+    out: OutFolderOption,
+    style: Annotated[
+        SketchStyle, typer.Option(help="Learned or classical lines.")
+    ] = SketchStyle.LEARNED,
     size: SizeOption = Size.SERVED,
-    fail_fast: FailFast = False,
-    model: Model = None,
-    raw: Raw = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    as_json: AsJson = False,
+    fail_fast: FailFastOption = False,
+    model: ModelOption = None,
+    raw: RawOption = None,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Draw pictures as dark lines on white: OUT/<name>.png, its longer side 256 to 512 pixels. A file that
     cannot be drawn is named, and the others are drawn.
@@ -93,10 +95,10 @@ def sketch(
     given = sources(files)
     targets = dict(zip(given, target_files(given, out), strict=True))
     service.protect(files_of(given), targets.values())
-    outcome = Outcome("sketch", len(given), as_json, fail_fast)
+    outcome = CommandOutcome("sketch", len(given), as_json, fail_fast)
     written: list[str] = []
 
-    def request(some: Sequence[Picture]) -> sketch_pb2.SketchRequest:
+    def request(some: Sequence[Photograph]) -> sketch_pb2.SketchRequest:
         return sketch_pb2.SketchRequest(
             images=[picture.image for picture in some],
             style=sketch_pb2.SketchStyle.Value(f"SKETCH_STYLE_{style.name}"),
@@ -104,27 +106,27 @@ def sketch(
             model_version=service.model_version,
         )
 
-    def take(some: Sequence[Picture], answer: sketch_pb2.SketchResponse) -> None:
+    def take(some: Sequence[Photograph], answer: sketch_pb2.SketchResponse) -> None:
         for picture, drawing in zip(some, answer.sketches, strict=True):
             data = drawing_of(drawing.data, picture.size) if picture.size else drawing.data
             written.append(write_file(targets[picture.source], data))
             outcome.say(written[-1])
 
     read = partial(read_picture, size=size)
-    question = Question(_AT_ONCE, read, request, Faceloom.sketch, take, _OWN)
-    also = service.ask(given, question, outcome)
+    call = ServiceCall(_AT_ONCE, read, request, Faceloom.sketch, take, _OWN)
+    also = service.ask(given, call, outcome)
     outcome.report({"files": written, **also})
 
 
 def segment(
-    files: Files,
-    out: Out,
+    files: FilesArgument,
+    out: OutFolderOption,
     size: SizeOption = Size.SERVED,
-    fail_fast: FailFast = False,
-    model: Model = None,
-    raw: Raw = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    as_json: AsJson = False,
+    fail_fast: FailFastOption = False,
+    model: ModelOption = None,
+    raw: RawOption = None,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Label pictures with the 19 CelebAMask-HQ classes: OUT/<name>.png, ids in a palette, its longer side 256
     to 512 pixels. A file that cannot be labelled is named, and the others are labelled.
@@ -135,18 +137,18 @@ def segment(
     given = sources(files)
     targets = dict(zip(given, target_files(given, out), strict=True))
     service.protect(files_of(given), targets.values())
-    outcome = Outcome("segmentation", len(given), as_json, fail_fast)
+    outcome = CommandOutcome("segmentation", len(given), as_json, fail_fast)
     written: list[str] = []
     names: list[str] = []
 
-    def request(some: Sequence[Picture]) -> segmentation_pb2.SegmentRequest:
+    def request(some: Sequence[Photograph]) -> segmentation_pb2.SegmentRequest:
         return segmentation_pb2.SegmentRequest(
             images=[picture.image for picture in some],
             output_format=image_pb2.IMAGE_FORMAT_PNG,
             model_version=service.model_version,
         )
 
-    def take(some: Sequence[Picture], answer: segmentation_pb2.SegmentResponse) -> None:
+    def take(some: Sequence[Photograph], answer: segmentation_pb2.SegmentResponse) -> None:
         names[:] = answer.class_names
         for picture, layout in zip(some, answer.layouts, strict=True):
             data = layout_of(layout.data, picture.size) if picture.size else layout.data
@@ -154,8 +156,8 @@ def segment(
             outcome.say(written[-1])
 
     read = partial(read_picture, size=size)
-    question = Question(_AT_ONCE, read, request, Faceloom.segment, take, _OWN)
-    also = service.ask(given, question, outcome)
+    call = ServiceCall(_AT_ONCE, read, request, Faceloom.segment, take, _OWN)
+    also = service.ask(given, call, outcome)
     outcome.report({"files": written, "class_names": names, **also})
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.options import AsJsonOption, print_result
 from faceloom.core.errors import UsageError
 from faceloom.runtime.service import services
 from faceloom.store.licences import consequence
@@ -52,7 +52,7 @@ def create(
         str | None,
         typer.Option(help="Who allowed to serve models whose licences ask for it, and what."),
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
     **references: list[str] | None,
 ) -> None:
     """Create a profile of models in the store. A service without a model is not started.
@@ -69,7 +69,7 @@ def create(
 
 
 @app.command("list")
-def list_profiles(as_json: AsJson = False) -> None:
+def list_profiles(as_json: AsJsonOption = False) -> None:
     """List the profiles and what they serve.
 
     Example: [bold]faceloom profile list[/bold]

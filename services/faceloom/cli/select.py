@@ -11,21 +11,28 @@ from typing import Annotated
 import typer
 
 from faceloom import datasets
-from faceloom.builds.options import DEFAULT_BLOCKS, Options
+from faceloom.builds.options import DEFAULT_BLOCKS, BuildOptions
 from faceloom.builds.stages import NONE
 from faceloom.cli.build import build_here, text_of, until_interrupted
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.options import (
-    AsJson,
-    Engine,
+    AsJsonOption,
     EngineKind,
-    Profile,
+    EngineOption,
+    ProfileOption,
     check_profile,
     connect,
     connect_services,
     print_result,
 )
-from faceloom.cli.spec import FilterName, Shards, Threshold, Top, spec_of, threshold_of
+from faceloom.cli.spec import (
+    FilterOption,
+    ShardsOption,
+    ThresholdOption,
+    TopOption,
+    spec_of,
+    threshold_of,
+)
 from faceloom.clients.client import Faceloom
 from faceloom.core.errors import UsageError
 from faceloom.datasets.label_file import read_labels
@@ -38,9 +45,9 @@ def select(
         str, typer.Argument(help="Folder or s3://bucket/prefix of a finished dataset.")
     ],
     out: Annotated[str, typer.Option("--out", help="Folder or s3://bucket/prefix of the new one.")],
-    threshold: Threshold = None,
-    top: Top = None,
-    filter_name: FilterName = None,
+    threshold: ThresholdOption = None,
+    top: TopOption = None,
+    filter_name: FilterOption = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="Accept the faces that people labelled keep: what label export writes."),
@@ -59,13 +66,13 @@ def select(
     blocks: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
     ] = DEFAULT_BLOCKS,
-    shards: Shards = None,
+    shards: ShardsOption = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Make the failed candidates of a finished selection again.")
     ] = False,
-    engine: Engine = EngineKind.TORCHSERVE,
-    profile: Profile = None,
-    as_json: AsJson = False,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    profile: ProfileOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Make another dataset of the candidates of one that is there. Scores that it has are not computed again,
     and faces that it has are not drawn again. The same command takes up what was interrupted.
@@ -84,7 +91,7 @@ def select(
     kept = _kept(dataset, labels) if labels else {}
     spec = _spec(dataset, stages, threshold, top, kept if labels else None)
     folder = _model_folder(quality, engine)
-    options = Options(
+    options = BuildOptions(
         blocks=blocks,
         shards=shards,
         retry_failed=retry_failed,

@@ -12,26 +12,26 @@ from faceloom.datasets.spec import STAGES, BuildSpec
 
 DEFAULT_STAGES = ",".join(STAGES)
 
-Candidates = Annotated[int | None, typer.Option(help="Generate exactly this many faces.")]
-Accepted = Annotated[
+CandidatesOption = Annotated[int | None, typer.Option(help="Generate exactly this many faces.")]
+AcceptedOption = Annotated[
     int | None, typer.Option(help="Generate until exactly this many are accepted.")
 ]
-Seed = Annotated[int, typer.Option(help="Which stream of seeds, 0 to 2^32 - 1.")]
-Psi = Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")]
-Stages = Annotated[
+SeedOption = Annotated[int, typer.Option(help="Which stream of seeds, 0 to 2^32 - 1.")]
+PsiOption = Annotated[float, typer.Option(help="Truncation, 0 to 1.5.")]
+StagesOption = Annotated[
     str,
     typer.Option(
         help=f"What to make of accepted faces, separated by commas: {', '.join(ALL_STAGES)};"
         " none for faces alone."
     ),
 ]
-Threshold = Annotated[
+ThresholdOption = Annotated[
     float | None,
     typer.Option(
         help="Accept scores from it on, 0 to 1, whatever the quality model's own threshold."
     ),
 ]
-Top = Annotated[
+TopOption = Annotated[
     int | None,
     typer.Option(help="Accept so many of all candidates, by score; 0 keeps their scores alone."),
 ]
@@ -43,10 +43,10 @@ class NoFilter(StrEnum):
     NONE = "none"
 
 
-FilterName = Annotated[
+FilterOption = Annotated[
     NoFilter | None, typer.Option("--filter", help="Accept every candidate; scores are kept.")
 ]
-Shards = Annotated[int | None, typer.Option(help="How many shards to commit in.", min=1)]
+ShardsOption = Annotated[int | None, typer.Option(help="How many shards to commit in.", min=1)]
 
 
 def threshold_of(threshold: float | None, top: int | None, named: NoFilter | None) -> float | None:

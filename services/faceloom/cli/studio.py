@@ -31,7 +31,7 @@ _GRACE_SECONDS = 10
 _WAIT_SECONDS = 10
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 
-LabelsUrl = Annotated[
+LabelsUrlOption = Annotated[
     str,
     typer.Option("--labels", envvar="FACELOOM_LABELS", help="sqlite:///FILE or postgresql://..."),
 ]
@@ -42,7 +42,7 @@ def studio(
         Path,
         typer.Option(envvar="FACELOOM_DATASETS", help="The folder beneath which datasets lie."),
     ] = Path("out"),
-    labels: LabelsUrl = DEFAULT_LABELS,
+    labels: LabelsUrlOption = DEFAULT_LABELS,
     host: Annotated[
         str,
         typer.Option(

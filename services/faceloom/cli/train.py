@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress
 
 from faceloom.cli.files import refuse_overwriting
-from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.options import AsJsonOption, print_result
 from faceloom.cli.train_translator import join_translators, translator
 from faceloom.core.errors import UsageError
 from faceloom.datasets.place import local_dataset
@@ -20,23 +20,23 @@ from faceloom.store.model import open_model, replace_model
 from faceloom.store.profile import model_folder, model_store, path_in_store
 
 if TYPE_CHECKING:
-    from faceloom.training.quality.finetune import Comparison
+    from faceloom.training.quality.finetune import FilterComparison
 
 app = typer.Typer(help="Train the models.", no_args_is_help=True)
 app.command()(translator)
 app.command()(join_translators)
 
-Teacher = Annotated[Path, typer.Option(help="weights.tar of the package gan-face-generate.")]
-Faces = Annotated[Path, typer.Option(help="Faces, uint8 RGB [N, 64, 64, 3] in a .npy file.")]
-Out = Annotated[Path, typer.Option(help="What to write.")]
-ModelFolder = Annotated[Path, typer.Option("--out", help="The model's folder in the store.")]
-Checkpoint = Annotated[
+TeacherOption = Annotated[Path, typer.Option(help="weights.tar of the package gan-face-generate.")]
+FacesOption = Annotated[Path, typer.Option(help="Faces, uint8 RGB [N, 64, 64, 3] in a .npy file.")]
+OutFileOption = Annotated[Path, typer.Option(help="What to write.")]
+ModelFolderOption = Annotated[Path, typer.Option("--out", help="The model's folder in the store.")]
+CheckpointOption = Annotated[
     Path, typer.Option(help="Kept up to date; the same command goes on from it.")
 ]
 
 
 @app.command()
-def screening_faces(teacher: Teacher, out: Out) -> None:
+def screening_faces(teacher: TeacherOption, out: OutFileOption) -> None:
     """Teacher faces for a detector to judge, so that the generator learns from good ones.
 
     Example: [bold]faceloom train screening-faces --teacher weights.tar --out screening.npy[/bold]
@@ -49,10 +49,10 @@ def screening_faces(teacher: Teacher, out: Out) -> None:
 
 @app.command()
 def generator(
-    teacher: Teacher,
+    teacher: TeacherOption,
     scores: Annotated[Path, typer.Option(help="What screen_teacher.py wrote.")],
     run: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from it.")],
-    out: ModelFolder,
+    out: ModelFolderOption,
 ) -> None:
     """Train the generator on its teacher, and write the model.
 
@@ -67,7 +67,9 @@ def generator(
 
 @app.command()
 def teacher_faces(
-    teacher: Teacher, out: Out, count: Annotated[int, typer.Option(help="How many.")] = 8000
+    teacher: TeacherOption,
+    out: OutFileOption,
+    count: Annotated[int, typer.Option(help="How many.")] = 8000,
 ) -> None:
     """Teacher faces to train the other models on.
 
@@ -81,7 +83,9 @@ def teacher_faces(
 
 @app.command()
 def layouts(
-    faces: Faces, mesh: Annotated[Path, typer.Option(help="What face_mesh.py wrote.")], out: Out
+    faces: FacesOption,
+    mesh: Annotated[Path, typer.Option(help="What face_mesh.py wrote.")],
+    out: OutFileOption,
 ) -> None:
     """Paint pseudo-labels over faces, from their meshes.
 
@@ -95,10 +99,10 @@ def layouts(
 
 @app.command()
 def segmentation(
-    faces: Faces,
+    faces: FacesOption,
     labels: Annotated[Path, typer.Option(help="What `train layouts` wrote.")],
-    checkpoint: Checkpoint,
-    out: ModelFolder,
+    checkpoint: CheckpointOption,
+    out: ModelFolderOption,
 ) -> None:
     """Train the segmentation network.
 
@@ -113,10 +117,10 @@ def segmentation(
 
 @app.command()
 def drawings(
-    faces: Faces,
+    faces: FacesOption,
     mesh: Annotated[Path, typer.Option(help="What face_mesh.py wrote.")],
     labels: Annotated[Path, typer.Option(help="What `train layouts` wrote.")],
-    out: Out,
+    out: OutFileOption,
 ) -> None:
     """Draw faces, from their meshes and layouts.
 
@@ -130,11 +134,11 @@ def drawings(
 
 @app.command()
 def sketch(
-    faces: Faces,
+    faces: FacesOption,
     labels: Annotated[Path, typer.Option(help="What `train layouts` wrote.")],
     targets: Annotated[Path, typer.Option(help="What `train drawings` wrote.")],
-    checkpoint: Checkpoint,
-    out: ModelFolder,
+    checkpoint: CheckpointOption,
+    out: ModelFolderOption,
 ) -> None:
     """Train the sketch network.
 
@@ -149,7 +153,7 @@ def sketch(
 
 
 @app.command()
-def quality_features(faces: Faces, checkpoint: Checkpoint) -> None:
+def quality_features(faces: FacesOption, checkpoint: CheckpointOption) -> None:
     """Teach the quality network what faces look like, without labels.
 
     Example: [bold]faceloom train quality-features --faces faces.npy --checkpoint features.pt[/bold]
@@ -171,7 +175,7 @@ def quality_from_scratch(
         Path, typer.Option(help="Model folder of the generator that was labelled.")
     ],
     run: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from it.")],
-    out: ModelFolder,
+    out: ModelFolderOption,
 ) -> None:
     """Train the quality network on people's choices among the generator's faces.
 
@@ -211,7 +215,7 @@ def quality(
         bool, typer.Option("--store", help="Put it in the model store if it beats the one there.")
     ] = False,
     profile: Annotated[str, typer.Option(help="Whose quality model to start from.")] = "tiny",
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Teach the quality network your taste: fine-tune it on labelled faces of a dataset, and compare it with
     the one in the store on faces that neither has seen.
@@ -240,7 +244,7 @@ def quality(
     print_result(report, as_json, _comparison_table(comparison, out / "model", stored))
 
 
-def _comparison_table(comparison: "Comparison", model: Path, stored: bool) -> str:
+def _comparison_table(comparison: "FilterComparison", model: Path, stored: bool) -> str:
     rows = [("on held-out faces", "old", "new")]
     old, new = asdict(comparison.old), asdict(comparison.new)
     rows += [(name.replace("_", " "), f"{old[name]:.3f}", f"{new[name]:.3f}") for name in old]

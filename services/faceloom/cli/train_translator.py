@@ -11,18 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from faceloom.cli.options import AsJson, print_result
+from faceloom.cli.options import AsJsonOption, TranslatorTask, print_result
 from faceloom.core.errors import UsageError
 from faceloom.datasets.place import local_dataset
 from faceloom.store.profile import model_folder
-
-
-class Task(StrEnum):
-    """What a translator's encoder sees."""
-
-    SKETCH = "sketch"
-    SEGMENTATION = "segmentation"
-    FACE = "face"
 
 
 class TranslatorProfile(StrEnum):
@@ -33,7 +25,7 @@ class TranslatorProfile(StrEnum):
 
 
 def translator(
-    task: Annotated[Task, typer.Option(help="What is translated to faces.")],
+    task: Annotated[TranslatorTask, typer.Option(help="What is translated to faces.")],
     dataset: Annotated[
         Path, typer.Option(parser=local_dataset, help="What `faceloom build` wrote.")
     ],
@@ -103,7 +95,7 @@ def join_translators(
     profile: Annotated[
         TranslatorProfile, typer.Option(help="Whose generator the runs were trained with.")
     ] = TranslatorProfile.TINY,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Put the best encoders of several runs and their decoder into one model, which a service can load.
 

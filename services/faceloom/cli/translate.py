@@ -8,11 +8,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from faceloom.cli.files import Out, target_files, write_file
-from faceloom.cli.inputs import Source, files_of, sources
-from faceloom.cli.one_service import Model, OneService, Question, Raw
-from faceloom.cli.options import AsJson, Engine, EngineKind
-from faceloom.cli.outcome import FailFast, Outcome
+from faceloom.cli.files import OutFolderOption, target_files, write_file
+from faceloom.cli.inputs import InputFile, files_of, sources
+from faceloom.cli.one_service import ModelOption, OneService, RawOption, ServiceCall
+from faceloom.cli.options import AsJsonOption, EngineKind, EngineOption, TranslatorTask
+from faceloom.cli.outcome import CommandOutcome, FailFastOption
 from faceloom.cli.photographs import MAX_PICTURE_BYTES, read_layout, read_picture
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
@@ -23,15 +23,7 @@ from faceloom.translator.v1 import translator_pb2 as pb
 _OWN = ("sketch", "layout", "face")
 
 
-class Task(StrEnum):
-    """What the files are."""
-
-    SKETCH = "sketch"
-    SEGMENTATION = "segmentation"
-    FACE = "face"
-
-
-class Order(StrEnum):
+class LabelOrder(StrEnum):
     """What the ids of label maps stand for."""
 
     CELEBAMASK_HQ = "celebamask_hq"
@@ -41,7 +33,7 @@ class Order(StrEnum):
 class Wish(NamedTuple):
     """A picture, and what is asked of it."""
 
-    source: Source
+    source: InputFile
     request: pb.TranslateRequest
 
 
@@ -64,7 +56,7 @@ class Look:
         self._check()
         reference = None
         if self.style_reference:
-            source = Source(str(self.style_reference), self.style_reference)
+            source = InputFile(str(self.style_reference), self.style_reference)
             # Two pictures share the message.
             reference = read_picture(source, most=MAX_PICTURE_BYTES // 2).image
         request = pb.TranslateRequest(
@@ -117,8 +109,8 @@ def translate(
             " input.",
         ),
     ],
-    task: Annotated[Task, typer.Option(help="What the files are.")],
-    out: Out,
+    task: Annotated[TranslatorTask, typer.Option(help="What the files are.")],
+    out: OutFolderOption,
     variants: Annotated[int, typer.Option(min=1, help="Faces per file.")] = 1,
     style_seed: Annotated[
         int | None,
@@ -128,20 +120,20 @@ def translate(
         Path | None, typer.Option(help="A face whose appearance is taken.")
     ] = None,
     label_order: Annotated[
-        Order,
+        LabelOrder,
         typer.Option(help="What the ids of label maps stand for; colours name classes themselves."),
-    ] = Order.CELEBAMASK_HQ,
+    ] = LabelOrder.CELEBAMASK_HQ,
     psi: Annotated[
         float | None, typer.Option(help="Truncation of seeded styles, 0 to 1.5.")
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="How much of the style is taken, 0 to 1.")
     ] = None,
-    fail_fast: FailFast = False,
-    model: Model = None,
-    raw: Raw = None,
-    engine: Engine = EngineKind.TORCHSERVE,
-    as_json: AsJson = False,
+    fail_fast: FailFastOption = False,
+    model: ModelOption = None,
+    raw: RawOption = None,
+    engine: EngineOption = EngineKind.TORCHSERVE,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Turn drawings, label maps or photographs into faces: OUT/<name>.png; variants are <name>-<k>.png. A
     file that is refused is named, and the others are translated.
@@ -159,13 +151,13 @@ def translate(
     targets = _targets(given, out, variants)
     inputs = files_of(given) + ([style_reference] if style_reference else [])
     service.protect(inputs, [place for places in targets.values() for place in places])
-    outcome = Outcome("translator", len(given), as_json, fail_fast)
+    outcome = CommandOutcome("translator", len(given), as_json, fail_fast)
     written: list[str] = []
 
     most = MAX_PICTURE_BYTES - len(base.style_reference.data)
-    read_one = read_layout if task is Task.SEGMENTATION else read_picture
+    read_one = read_layout if task is TranslatorTask.SEGMENTATION else read_picture
 
-    def read(source: Source) -> Wish:
+    def read(source: InputFile) -> Wish:
         picture = read_one(source, most=most)
         return Wish(source, _with_picture(base, picture.image, task, label_order))
 
@@ -175,21 +167,21 @@ def translate(
             written.append(write_file(place, translation.image.data))
             outcome.say(written[-1])
 
-    question = Question(
+    call = ServiceCall(
         1, read, lambda some: some[0].request, Faceloom.translate, take, _OWN, look.options
     )
-    also = service.ask(given, question, outcome)
+    also = service.ask(given, call, outcome)
     outcome.report({"files": written, **also})
 
 
 def _with_picture(
-    base: pb.TranslateRequest, picture: image_pb2.Image, task: Task, order: Order
+    base: pb.TranslateRequest, picture: image_pb2.Image, task: TranslatorTask, order: LabelOrder
 ) -> pb.TranslateRequest:
     request = pb.TranslateRequest()
     request.CopyFrom(base)
-    if task is Task.SKETCH:
+    if task is TranslatorTask.SKETCH:
         request.sketch.CopyFrom(picture)
-    elif task is Task.FACE:
+    elif task is TranslatorTask.FACE:
         request.face.CopyFrom(picture)
     else:
         value = pb.LabelOrder.Value(f"LABEL_ORDER_{order.name}")
@@ -197,7 +189,7 @@ def _with_picture(
     return request
 
 
-def _targets(given: Sequence[Source], out: Path, variants: int) -> dict[Source, list[Path]]:
+def _targets(given: Sequence[InputFile], out: Path, variants: int) -> dict[InputFile, list[Path]]:
     targets = dict(zip(given, target_files(given, out), strict=True))
     if variants == 1:
         return {source: [target] for source, target in targets.items()}

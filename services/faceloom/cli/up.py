@@ -19,7 +19,7 @@ from faceloom.runtime.torchserve.scratch import scratch
 from faceloom.store.package import package_profile
 from faceloom.store.profile import model_folders, profile_services
 
-PortOffset = Annotated[
+PortOffsetOption = Annotated[
     int,
     typer.Option(
         envvar="FACELOOM_PORT_OFFSET",
@@ -33,7 +33,7 @@ def up(
     folder: Annotated[
         Path, typer.Option("--dir", help="Where logs and the index of builds go.")
     ] = Path("out/stack"),
-    port_offset: PortOffset = 0,
+    port_offset: PortOffsetOption = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON when ready.")
     ] = False,

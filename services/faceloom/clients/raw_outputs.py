@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import Message
 
+from faceloom.core.arrays import Floats
 from faceloom.core.errors import UsageError
-from faceloom.runtime.handler import Floats
 from faceloom.runtime.service import service
 
 

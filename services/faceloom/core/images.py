@@ -3,13 +3,13 @@ before memory is spent on pixels."""
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as PilImage
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import InvalidArgument
 from faceloom.core.image_files import (
     MIN_SIDE,
@@ -19,8 +19,6 @@ from faceloom.core.image_files import (
     within_side,
 )
 from faceloom.core.image_header import MAX_MEMORY
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 # Of the memory that a call's files take, each in its turn. A few kilobytes of PNG can hold that many pixels,
 # and decoding them takes seconds that nobody else gets.

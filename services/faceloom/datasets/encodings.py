@@ -12,7 +12,7 @@ from typing import Any, Final
 from faceloom.datasets.png import encode_png
 
 # Takes the value, the candidate's global seed and the face's id; pictures bear both as marks.
-Encoder = Callable[[Any, int, str], bytes]
+FileEncoder = Callable[[Any, int, str], bytes]
 
 
 def encode_json(value: Mapping[str, Any], seed: int, identity: str) -> bytes:
@@ -21,7 +21,7 @@ def encode_json(value: Mapping[str, Any], seed: int, identity: str) -> bytes:
     return f"{text}\n".encode()
 
 
-ENCODERS: Final[Mapping[str, Encoder]] = MappingProxyType(
+ENCODERS: Final[Mapping[str, FileEncoder]] = MappingProxyType(
     {
         "rgb": encode_png,
         "grey": encode_png,

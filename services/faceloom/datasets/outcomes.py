@@ -59,7 +59,7 @@ class Failed:
 
 
 Outcome = Accepted | Rejected | Failed
-Kind = TypeVar("Kind", Accepted, Rejected, Failed)
+OutcomeType = TypeVar("OutcomeType", Accepted, Rejected, Failed)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     return asdict(outcome)
 
 
-def from_json(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
+def from_json(kind: type[OutcomeType], row: Mapping[str, Any]) -> OutcomeType:
     """The outcome in a manifest's row; what this version does not know is left out.
 
     Raises:

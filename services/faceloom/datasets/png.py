@@ -8,13 +8,11 @@ import io
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
+from faceloom.core.arrays import Pixels
 from faceloom.layouts.classes import PALETTE
-
-Pixels = NDArray[np.uint8]
 
 LEVEL = 6
 _MODES = ("RGB", "L", "P")

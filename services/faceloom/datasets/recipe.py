@@ -22,7 +22,7 @@ SCHEMA: Final = 2
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelIdentity:
     """A model; on the same kind of processor, equal models answer a request with the same bytes."""
 
     name: str
@@ -74,7 +74,7 @@ class Recipe:
 
     spec: BuildSpec
     source: FaceSource
-    models: Mapping[str, Model]
+    models: Mapping[str, ModelIdentity]
     filter: Filter
     stages: tuple[Stage, ...]
     class_names: tuple[str, ...]
@@ -213,8 +213,8 @@ def _schema_2(data: Mapping[str, Any]) -> dict[str, Any]:
 _READERS: Final = {1: _schema_1, 2: _schema_2}
 
 
-def _model(data: Mapping[str, Any]) -> Model:
-    return Model(data["name"], data["version"], data["digest"], data["license"])
+def _model(data: Mapping[str, Any]) -> ModelIdentity:
+    return ModelIdentity(data["name"], data["version"], data["digest"], data["license"])
 
 
 def _said(path: str, value: Any) -> str:

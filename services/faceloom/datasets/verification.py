@@ -39,7 +39,7 @@ _TEXTS: Final = {SUMS, METADATA, REJECTED, FAILED, RECIPE, LATENTS}
 # How columns of a picture end; what comes before is the kind of picture: `sketch_file_name`.
 _FILE, _SHA256, _PIXELS = "file_name", "sha256", "pixels_sha256"
 
-Row = Mapping[str, Any]
+MetadataRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -149,13 +149,13 @@ def _content_faults(
     ]
 
 
-def _identity_faults(row: Row, recipe: Recipe) -> Iterator[str]:
+def _identity_faults(row: MetadataRow, recipe: Recipe) -> Iterator[str]:
     seed = recipe.seed_of(row["ordinal"])
     if (row["seed"], row["id"]) != (seed, recipe.source.id_of(seed)):
         yield f"the row of candidate {row['ordinal']} does not follow from the recipe"
 
 
-def _face_faults(row: Row, recipe: Recipe, sums: Mapping[str, str]) -> Iterator[str]:
+def _face_faults(row: MetadataRow, recipe: Recipe, sums: Mapping[str, str]) -> Iterator[str]:
     """Of a face: its split, its truncation, and the files that it names."""
     claims = (row["split"], row["truncation_psi"])
     if claims != (split_of(row["id"]), recipe.source.truncation_psi):
@@ -170,7 +170,7 @@ def _face_faults(row: Row, recipe: Recipe, sums: Mapping[str, str]) -> Iterator[
 
 
 def _filter_faults(
-    accepted: Sequence[Row], rejected: Sequence[Row], recipe: Recipe
+    accepted: Sequence[MetadataRow], rejected: Sequence[MetadataRow], recipe: Recipe
 ) -> Iterator[str]:
     """Whether what was kept is what the filter keeps; what people chose is theirs to know."""
     decision = recipe.filter
@@ -187,7 +187,7 @@ def _filter_faults(
             yield "a candidate that was kept has a lower score than one that was not"
 
 
-def _pixels_digest(rows: Sequence[Row]) -> str:
+def _pixels_digest(rows: Sequence[MetadataRow]) -> str:
     """The sha256 of what SHA256SUMS would be of the digests of pixels."""
     pixels = {
         row[column]: row[column.removesuffix(_FILE) + _PIXELS]

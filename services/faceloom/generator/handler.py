@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.arrays import Floats, Pixels
 from faceloom.core.errors import TOO_MANY_ITEMS, InvalidArgument
-from faceloom.core.images import Pixels, check_output, encode
+from faceloom.core.images import check_output, encode
 from faceloom.generator.v1 import generator_pb2 as pb
-from faceloom.runtime.handler import MAX_ANSWER_BYTES, Floats, Handler, Work
+from faceloom.runtime.handler import MAX_ANSWER_BYTES, Handler, Work
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
 from faceloom.stylegan2.latents import Vector, to_pixels, z_of
@@ -30,7 +31,7 @@ _OUTPUTS = (
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SynthesisSettings:
     """What the faces of one chunk have in common."""
 
     space: int
@@ -48,14 +49,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedFace:
     """One face: uint8 pixels [S, S, 3] and the w+ [layers, w_dim] that made it."""
 
     pixels: Pixels
     w_plus: Vector
 
 
-class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
+class GeneratorHandler(Handler[pb.GenerateRequest, Sample, GeneratedFace]):
     """Serves a StyleGAN2."""
 
     request_type = pb.GenerateRequest
@@ -80,7 +81,9 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
         self.check_count(field, len(request.seeds) + len(request.latents))
         self._check_size(field, len(request.seeds) + len(request.latents))
         space = pb.LATENT_SPACE_Z if request.seeds else request.latents[0].space
-        recipe = Recipe(space, self._psi(request), self._cutoff(request), self._noise_mode(request))
+        recipe = SynthesisSettings(
+            space, self._psi(request), self._cutoff(request), self._noise_mode(request)
+        )
         if request.seeds:
             dim = self._network.style_dim
             return Work([Sample(z_of(seed, dim), seed) for seed in request.seeds], recipe)
@@ -90,17 +93,22 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
         )
 
     @torch.inference_mode()
-    def predict(self, key: object, samples: Sequence[Sample]) -> Sequence[Made]:
-        images, w_plus = self._synthesise(cast(Recipe, key), samples)
-        return [Made(*made) for made in zip(to_pixels(images), w_plus.cpu().numpy(), strict=True)]
+    def predict(self, key: object, samples: Sequence[Sample]) -> Sequence[GeneratedFace]:
+        images, w_plus = self._synthesise(cast(SynthesisSettings, key), samples)
+        return [
+            GeneratedFace(*made)
+            for made in zip(to_pixels(images), w_plus.cpu().numpy(), strict=True)
+        ]
 
     @torch.inference_mode()
     def outputs(self, key: object, samples: Sequence[Sample]) -> Sequence[Floats]:
         """The synthesis network's images, [3, S, S] each, nominal range [-1, 1], not clamped."""
-        images, _ = self._synthesise(cast(Recipe, key), samples)
+        images, _ = self._synthesise(cast(SynthesisSettings, key), samples)
         return list(images.cpu().numpy())
 
-    def encode(self, request: pb.GenerateRequest, outputs: Sequence[Made]) -> pb.GenerateResponse:
+    def encode(
+        self, request: pb.GenerateRequest, outputs: Sequence[GeneratedFace]
+    ) -> pb.GenerateResponse:
         faces = []
         for index, made in enumerate(outputs):
             face = pb.Face(
@@ -115,7 +123,9 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
             faces.append(face)
         return pb.GenerateResponse(faces=faces, model=self.model)
 
-    def _synthesise(self, recipe: Recipe, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    def _synthesise(
+        self, recipe: SynthesisSettings, samples: Sequence[Sample]
+    ) -> tuple[Tensor, Tensor]:
         """Images [N, 3, S, S], and the w+ [N, layers, w_dim] that they were made of."""
         net = self._network
         latents = torch.from_numpy(np.stack([sample.latent for sample in samples]))
@@ -188,7 +198,7 @@ class GeneratorHandler(Handler[pb.GenerateRequest, Sample, Made]):
             )
         return values
 
-    def _noise(self, recipe: Recipe, samples: Sequence[Sample]) -> Noise:
+    def _noise(self, recipe: SynthesisSettings, samples: Sequence[Sample]) -> Noise:
         """The synthesis network's noise: by name, or drawn from each sample's own seed."""
         if recipe.noise == pb.NOISE_MODE_CONST:
             return "const"

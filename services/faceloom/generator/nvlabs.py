@@ -13,7 +13,7 @@ from torch import Tensor
 from faceloom.checkpoints.import_result import Answers, Imported
 from faceloom.checkpoints.state_dict import state_dict
 from faceloom.checkpoints.untrusted import Record, Refusal, read_pickle, refusing
-from faceloom.generator.tensor_names import Layout
+from faceloom.generator.tensor_names import TensorNames
 from faceloom.stylegan2.published import (
     STAND_INS,
     check_filter,
@@ -27,7 +27,7 @@ from faceloom.stylegan2.published import (
 # The state of every module, by its name.
 Modules: TypeAlias = dict[str, dict[str, Any]]
 
-_LAYOUT = Layout(
+_LAYOUT = TensorNames(
     mean="mapping.w_avg",
     const="synthesis.b4.const",
     dense="mapping.fc{n}.",

@@ -14,7 +14,7 @@ _MOST_DENSE = 32
 
 
 @dataclass(frozen=True)
-class Layout:
+class TensorNames:
     """The names of one project.
 
     Args:

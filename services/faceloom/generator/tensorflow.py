@@ -17,7 +17,7 @@ from torch import Tensor
 from faceloom.checkpoints.import_result import Answers, Imported
 from faceloom.checkpoints.state_dict import state_dict
 from faceloom.checkpoints.untrusted import Record, Refusal, read_pickle, refusing
-from faceloom.generator.tensor_names import Layout
+from faceloom.generator.tensor_names import TensorNames
 from faceloom.stylegan2.published import (
     LR_MLP,
     STAND_INS,
@@ -28,7 +28,7 @@ from faceloom.stylegan2.published import (
     plain,
 )
 
-_LAYOUT = Layout(
+_LAYOUT = TensorNames(
     mean="dlatent_avg",
     const="synthesis/4x4/Const/const",
     dense="mapping/Dense{n}/",

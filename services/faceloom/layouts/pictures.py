@@ -13,10 +13,11 @@ import numpy.typing as npt
 from PIL.ImageFile import ImageFile
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import InvalidArgument
 from faceloom.core.image_files import MAX_SIDE, opened, turn_upright
 from faceloom.core.image_header import MAX_MEMORY
-from faceloom.core.images import Pixels, decode_raw, format_name, is_file
+from faceloom.core.images import decode_raw, format_name, is_file
 from faceloom.layouts.classes import CLASS_NAMES, PALETTE
 from faceloom.layouts.labels import LabelMap
 from faceloom.layouts.smoothing import smoothed_at

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
-from faceloom.core.images import Pixels, decode_pictures, encode
+from faceloom.core.arrays import Floats, Pixels
+from faceloom.core.images import decode_pictures, encode
 from faceloom.quality.network import IMAGENET_MEAN, IMAGENET_STD, MixNetS
 from faceloom.quality.preprocess import Fit
 from faceloom.quality.v1 import quality_pb2 as pb
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.runtime.handler import Handler, Work
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import load_weights, processor, ready_network
 

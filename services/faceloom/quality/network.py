@@ -22,7 +22,7 @@ TF_BN_EPS = 1e-3
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockArgs:
     """One row of MixNet-S: an inverted residual block, or a depthwise-separable one if expand = 1.
 
     `kernels` are the depthwise kernel sizes, `expand_groups` and `project_groups` the number of
@@ -40,27 +40,28 @@ class Block:
     swish: bool = True
 
 
-STAGES: tuple[tuple[Block, ...], ...] = (
-    (Block(16, expand=1, swish=False),),
+STAGES: tuple[tuple[BlockArgs, ...], ...] = (
+    (BlockArgs(16, expand=1, swish=False),),
     (
-        Block(24, stride=2, expand_groups=2, project_groups=2, swish=False),
-        Block(24, expand=3, expand_groups=2, project_groups=2, swish=False),
+        BlockArgs(24, stride=2, expand_groups=2, project_groups=2, swish=False),
+        BlockArgs(24, expand=3, expand_groups=2, project_groups=2, swish=False),
     ),
     (
-        Block(40, (3, 5, 7), stride=2, squeeze=0.5),
-        *[Block(40, (3, 5), expand_groups=2, project_groups=2, squeeze=0.5)] * 3,
+        BlockArgs(40, (3, 5, 7), stride=2, squeeze=0.5),
+        *[BlockArgs(40, (3, 5), expand_groups=2, project_groups=2, squeeze=0.5)] * 3,
     ),
     (
-        Block(80, (3, 5, 7), stride=2, project_groups=2, squeeze=0.25),
-        *[Block(80, (3, 5), project_groups=2, squeeze=0.25)] * 2,
+        BlockArgs(80, (3, 5, 7), stride=2, project_groups=2, squeeze=0.25),
+        *[BlockArgs(80, (3, 5), project_groups=2, squeeze=0.25)] * 2,
     ),
     (
-        Block(120, (3, 5, 7), expand_groups=2, project_groups=2, squeeze=0.5),
-        *[Block(120, (3, 5, 7, 9), expand=3, expand_groups=2, project_groups=2, squeeze=0.5)] * 2,
+        BlockArgs(120, (3, 5, 7), expand_groups=2, project_groups=2, squeeze=0.5),
+        *[BlockArgs(120, (3, 5, 7, 9), expand=3, expand_groups=2, project_groups=2, squeeze=0.5)]
+        * 2,
     ),
     (
-        Block(200, (3, 5, 7, 9, 11), stride=2, squeeze=0.5),
-        *[Block(200, (3, 5, 7, 9), project_groups=2, squeeze=0.5)] * 2,
+        BlockArgs(200, (3, 5, 7, 9, 11), stride=2, squeeze=0.5),
+        *[BlockArgs(200, (3, 5, 7, 9), project_groups=2, squeeze=0.5)] * 2,
     ),
 )
 STEM_CHANNELS = 16
@@ -159,7 +160,7 @@ class SqueezeExcite(nn.Module):
 class DepthwiseSeparable(nn.Module):
     """Depthwise k x k, then 1x1; the first block of the network."""
 
-    def __init__(self, inputs: int, block: Block, eps: float, *, tf_padding: bool) -> None:
+    def __init__(self, inputs: int, block: BlockArgs, eps: float, *, tf_padding: bool) -> None:
         super().__init__()
         self.conv_dw = mixed_conv2d(
             inputs, inputs, block.kernels, block.stride, depthwise=True, tf_padding=tf_padding
@@ -178,7 +179,7 @@ class DepthwiseSeparable(nn.Module):
 class InvertedResidual(nn.Module):
     """1x1 expansion, mixed depthwise convolution, squeeze-and-excite, linear 1x1 projection."""
 
-    def __init__(self, inputs: int, block: Block, eps: float, *, tf_padding: bool) -> None:
+    def __init__(self, inputs: int, block: BlockArgs, eps: float, *, tf_padding: bool) -> None:
         super().__init__()
         middle = inputs * block.expand
         self.act = nn.SiLU() if block.swish else nn.ReLU()

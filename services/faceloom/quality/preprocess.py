@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from faceloom.core.images import Pixels
+from faceloom.core.arrays import Pixels
 
 INTERPOLATIONS: Final = {
     "bilinear": Image.Resampling.BILINEAR,

@@ -45,7 +45,7 @@ _GROWTH = 0.1
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _QueuedCall:
     call: engine_pb2.EngineCall
     answer: asyncio.Future[bytes]
     span: Span
@@ -69,7 +69,7 @@ class Admission:
         self._service = service
         self._engine = engine
         self._metrics = metrics
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedCall] = deque()
         self._arrived = asyncio.Condition()
         metrics.queue_length.set_function(lambda: len(self._queue))
         self._deaths: OrderedDict[bytes, None] = OrderedDict()
@@ -104,7 +104,7 @@ class Admission:
             call.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
         call.traceparent = current_parent()
         answer = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(call, answer, begin_inside("queue"), refused=refusals > 0)
+        waiting = _QueuedCall(call, answer, begin_inside("queue"), refused=refusals > 0)
         if self._deaths:
             waiting.digest = _digest(call)
         async with self._arrived:
@@ -153,9 +153,9 @@ class Admission:
                     )
                 )
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_QueuedCall]:
         """The calls of the next batch: as many as fit and may share one."""
-        batch: list[_Waiting] = []
+        batch: list[_QueuedCall] = []
         size = 0
         while self._queue and len(batch) < self._service.max_batch:
             waiting = self._queue[0]
@@ -171,7 +171,7 @@ class Admission:
                 break
         return batch
 
-    async def _execute(self, batch: list[_Waiting]) -> None:
+    async def _execute(self, batch: list[_QueuedCall]) -> None:
         for waiting in batch:
             self._metrics.queue_seconds.observe(time.monotonic() - waiting.since)
             waiting.leave_queue()
@@ -189,7 +189,7 @@ class Admission:
             for waiting in batch:
                 _settle(waiting, self._verdict(waiting, known, alone=len(batch) == 1))
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
+    async def _answer(self, batch: list[_QueuedCall]) -> None:
         started = time.monotonic()
         result = await self._engine.predict(
             engine_pb2.EngineBatch(calls=[waiting.call for waiting in batch]),
@@ -206,7 +206,7 @@ class Admission:
             else:
                 _settle(waiting, from_status(status_pb2.Status.FromString(outcome.error)))
 
-    def _verdict(self, waiting: _Waiting, error: ServiceError, alone: bool) -> ServiceError:
+    def _verdict(self, waiting: _QueuedCall, error: ServiceError, alone: bool) -> ServiceError:
         """A worker's death may be an accident, or the doing of a call. A call that was there twice, the
         second time alone, is not tried again."""
         if error.reason != WORKER_DIED:
@@ -219,7 +219,7 @@ class Admission:
             self._deaths.popitem(last=False)
         return error
 
-    def _position(self, waiting: _Waiting) -> int:
+    def _position(self, waiting: _QueuedCall) -> int:
         """A newcomer is last. Who comes back has waited elsewhere: every second place is theirs, so that
         neither kind holds up the other."""
         if not waiting.refused:
@@ -242,7 +242,7 @@ class Admission:
         return max(0.05, batches * self._batch_seconds)
 
 
-def _settle(waiting: _Waiting, error: ServiceError) -> None:
+def _settle(waiting: _QueuedCall, error: ServiceError) -> None:
     if not waiting.abandoned:
         waiting.answer.set_exception(error)
 
@@ -251,7 +251,7 @@ def _stopping() -> Unavailable:
     return Unavailable("the service is stopping", reason="STOPPING")
 
 
-def _unexpected(error: Exception, batch: list[_Waiting]) -> Internal:
+def _unexpected(error: Exception, batch: list[_QueuedCall]) -> Internal:
     ids = [waiting.call.request_id for waiting in batch]
     log.error("engine failed", exc_info=error, extra={"request_ids": ids})
     return Internal("the engine failed; see the service's log", reason="ENGINE_ERROR")

@@ -18,8 +18,7 @@ from faceloom.runtime.service import MAX_MESSAGE_BYTES, Service
 
 # Fronts come here for the names of things and run without numpy.
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from faceloom.core.arrays import Floats
 
 # Of an answer's pictures; the rest of the message is for latents and what is said of the model.
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 2**20
@@ -27,7 +26,6 @@ MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 2**20
 Req = TypeVar("Req", bound=Message)
 S = TypeVar("S")
 Out = TypeVar("Out")
-Floats: TypeAlias = "npt.NDArray[np.float32]"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Handler(ABC, Generic[Req, S, Out]):
         """One output per sample; there are always `compute_batch` of them."""
 
     @abstractmethod
-    def outputs(self, key: Hashable, samples: Sequence[S]) -> Sequence[Floats]:
+    def outputs(self, key: Hashable, samples: Sequence[S]) -> "Sequence[Floats]":
         """What the network itself answers to each sample of a chunk, before anything is rounded."""
 
     @abstractmethod

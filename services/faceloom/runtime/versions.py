@@ -2,13 +2,17 @@
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import Message
 
 from faceloom.core.errors import FailedPrecondition
-from faceloom.runtime.handler import AnyHandler, Floats, Handler, Work
+from faceloom.runtime.handler import AnyHandler, Handler, Work
 from faceloom.runtime.service import Service
+
+# Fronts run without numpy.
+if TYPE_CHECKING:
+    from faceloom.core.arrays import Floats
 
 
 class Versions(Handler[Any, Any, Any]):
@@ -48,7 +52,7 @@ class Versions(Handler[Any, Any, Any]):
         number, own_key = cast(tuple[int, Hashable], key)
         return self._handlers[number].predict(own_key, samples)
 
-    def outputs(self, key: Hashable, samples: Sequence[Any]) -> Sequence[Floats]:
+    def outputs(self, key: Hashable, samples: Sequence[Any]) -> "Sequence[Floats]":
         number, own_key = cast(tuple[int, Hashable], key)
         return self._handlers[number].outputs(own_key, samples)
 

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.common.v1 import image_pb2
-from faceloom.core.images import Pixels, check_output, decode_pictures, encode, fit_condition
+from faceloom.core.arrays import Floats, Pixels
+from faceloom.core.images import check_output, decode_pictures, encode, fit_condition
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.layouts.labels import CELEBA_TO_BISENET, encode_png
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.runtime.handler import Handler, Work
 from faceloom.segmentation.class_order import BISENET, check_classes
 from faceloom.segmentation.focus import look_twice
 from faceloom.segmentation.network import IMAGENET_MEAN, IMAGENET_STD, BiSeNet
@@ -26,14 +27,14 @@ _OUTPUTS = (image_pb2.IMAGE_FORMAT_LABELS8, image_pb2.IMAGE_FORMAT_PNG)
 
 
 @dataclass(frozen=True)
-class Picture:
+class SegmentationInput:
     """What the network sees, uint8 [h, w, 3], and the height and width of the layout."""
 
     pixels: Pixels
     size: tuple[int, int]
 
 
-class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
+class SegmentationHandler(Handler[pb.SegmentRequest, SegmentationInput, Pixels]):
     """Serves a face-parsing BiSeNet."""
 
     request_type = pb.SegmentRequest
@@ -54,7 +55,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
         grey = np.full((64, 64), 128, np.uint8)
         return pb.SegmentRequest(images=[encode(grey, image_pb2.IMAGE_FORMAT_GRAY8)])
 
-    def decode(self, request: pb.SegmentRequest) -> Work[Picture]:
+    def decode(self, request: pb.SegmentRequest) -> Work[SegmentationInput]:
         self.check_version(request.model_version)
         self.check_count("images", len(request.images))
         output = check_output(request.output_format, image_pb2.IMAGE_FORMAT_LABELS8, _OUTPUTS)
@@ -66,11 +67,11 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
         return Work(pictures)
 
     @torch.inference_mode()
-    def predict(self, key: object, samples: Sequence[Picture]) -> Sequence[Pixels]:
+    def predict(self, key: object, samples: Sequence[SegmentationInput]) -> Sequence[Pixels]:
         return [self._label(sample) for sample in samples]
 
     @torch.inference_mode()
-    def outputs(self, key: object, samples: Sequence[Picture]) -> Sequence[Floats]:
+    def outputs(self, key: object, samples: Sequence[SegmentationInput]) -> Sequence[Floats]:
         """The scores of each picture brought to the network's size, [19, side, side], in the network's own
         order of classes; small faces get no second look."""
         images = (self._tensor(sample.pixels) for sample in samples)
@@ -83,7 +84,7 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
             model=self.model,
         )
 
-    def _picture(self, pixels: Pixels) -> Picture:
+    def _picture(self, pixels: Pixels) -> SegmentationInput:
         """Upstream's scripts bring every picture to the network's square, whatever its shape."""
         fitted = fit_condition(pixels)
         height, width = fitted.shape[:2]
@@ -91,9 +92,9 @@ class SegmentationHandler(Handler[pb.SegmentRequest, Picture, Pixels]):
             side = self._options["side"]
             square = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
             fitted = np.asarray(square)
-        return Picture(fitted, (height, width))
+        return SegmentationInput(fitted, (height, width))
 
-    def _label(self, picture: Picture) -> Pixels:
+    def _label(self, picture: SegmentationInput) -> Pixels:
         """A picture's ids, [H, W]. A small face in a large picture is looked at twice, not by upstream."""
         image = self._tensor(picture.pixels)
         scores = (

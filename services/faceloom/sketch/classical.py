@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from faceloom.core.arrays import Floats
 
 
 def gaussian_blur(image: Floats, sigma: float) -> Floats:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from faceloom.core.images import Pixels
+from faceloom.core.arrays import Pixels
 from faceloom.sketch import sketch_keras
 from faceloom.sketch.network import (
     SketchSimplification,
@@ -33,7 +33,7 @@ class Extractor(Protocol):
         """uint8 [H,W,3] -> float32 [H,W] in [0,1], in which 1 is paper and 0 a full line."""
 
 
-class Simplification:
+class SimplificationExtractor:
     """A Sketch Simplification network. Options: mean and std of its input, black and white of its output."""
 
     def __init__(self, model: Model, device: str) -> None:
@@ -58,7 +58,7 @@ class Simplification:
         )
 
 
-class SketchKeras:
+class SketchKerasExtractor:
     """sketchKeras. Option: the threshold of its lines."""
 
     def __init__(self, model: Model, device: str) -> None:
@@ -77,8 +77,8 @@ class SketchKeras:
 
 def new_extractor(model: Model, device: str) -> Extractor:
     """The extractor of a model, ready on `device`; Sketch Simplification if its options do not say."""
-    kinds: dict[str, type[Simplification] | type[SketchKeras]] = {
-        SIMPLIFICATION: Simplification,
-        SKETCH_KERAS: SketchKeras,
+    kinds: dict[str, type[SimplificationExtractor] | type[SketchKerasExtractor]] = {
+        SIMPLIFICATION: SimplificationExtractor,
+        SKETCH_KERAS: SketchKerasExtractor,
     }
     return kinds[model.options.get("extractor", SIMPLIFICATION)](model, device)

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.arrays import Floats, Pixels
 from faceloom.core.errors import InvalidArgument
-from faceloom.core.images import Pixels, check_output, decode_pictures, encode, fit_condition
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.core.images import check_output, decode_pictures, encode, fit_condition
+from faceloom.runtime.handler import Handler, Work
 from faceloom.sketch import classical
 from faceloom.sketch.extractors import new_extractor
 from faceloom.sketch.v1 import sketch_pb2 as pb

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from faceloom.checkpoints.hdf5 import Object, read_hdf5
+from faceloom.checkpoints.hdf5 import Hdf5Object, read_hdf5
 from faceloom.checkpoints.import_result import Answers, Imported, check_state
 from faceloom.checkpoints.state_dict import state_dict
 from faceloom.checkpoints.untrusted import Refusal, read_checkpoint, refusing
@@ -104,7 +104,7 @@ def _check_way(path: Path, answers: Answers) -> None:
         )
 
 
-def _parts(layer: Object) -> dict[str, Object]:
+def _parts(layer: Hdf5Object) -> dict[str, Hdf5Object]:
     """The arrays of a layer by the part that each is; most layers have none."""
     names = layer.words("weight_names")
     return {name.rpartition("/")[2].partition(":")[0]: layer[name] for name in names}

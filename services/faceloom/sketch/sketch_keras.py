@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceloom.core.images import Pixels
+from faceloom.core.arrays import Pixels
 
 # Pictures are made as long as this, and the rest of the square is empty.
 SIDE = 512

@@ -17,7 +17,7 @@ _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{
 _Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
-class _Order(BaseModel):
+class _BuildForm(BaseModel):
     # Chosen by the page, so that a second click orders nothing twice.
     request_id: str
     name: _Name
@@ -54,7 +54,7 @@ class Ordering:
 
     async def create(self, request: web.Request) -> web.Response:
         """Orders a build, or takes up one that was interrupted."""
-        order = _Order.model_validate_json(await request.read())
+        order = _BuildForm.model_validate_json(await request.read())
         spec = pb.BuildSpec(seed=order.seed, truncation_psi=order.truncation_psi)
         if order.candidates is not None:
             spec.candidates = order.candidates

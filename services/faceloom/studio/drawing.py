@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field
 
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import InvalidArgument, UsageError
-from faceloom.core.images import Pixels, decode_grey, encode_file
+from faceloom.core.images import decode_grey, encode_file
 from faceloom.layouts.classes import CLASS_NAMES, PALETTE
 from faceloom.layouts.labels import encode_png
 from faceloom.layouts.pictures import read_layout
@@ -29,7 +30,7 @@ _MAX_FILE: Final = 64 * 2**20
 _PAPER: Final = 255
 
 
-class Task(StrEnum):
+class BoardTask(StrEnum):
     """What is drawn."""
 
     SKETCH = "sketch"
@@ -37,11 +38,11 @@ class Task(StrEnum):
 
 
 class _Board(BaseModel):
-    task: Task
+    task: BoardTask
     size: Annotated[int, Field(ge=16, le=MAX_SIDE)]
 
 
-class _Drawing(_Board):
+class _DrawingRequest(_Board):
     variants: Annotated[int, Field(ge=1, le=16)] = 1
     style_seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -75,7 +76,7 @@ class Drawing:
 
     async def translate(self, request: web.Request) -> web.Response:
         """Faces of a drawing: a body of size x size bytes, grey values or class ids, rows from the top."""
-        drawing = _Drawing.model_validate(dict(request.query))
+        drawing = _DrawingRequest.model_validate(dict(request.query))
         pixels = await _pixels(request, drawing)
         answer = await self._faceloom.translate(_request(drawing, pixels))
         faces = [base64.b64encode(one.image.data).decode() for one in answer.translations]
@@ -124,7 +125,7 @@ def _opened(data: bytes, board: _Board) -> Pixels:
     """A file on a board: [size, size]."""
     # Any format of files: the bytes say which one it is.
     image = image_pb2.Image(format=image_pb2.IMAGE_FORMAT_PNG, data=data)
-    if board.task is Task.SEGMENTATION:
+    if board.task is BoardTask.SEGMENTATION:
         shown = read_layout(image, "layout").labels
         smoothing, margin = PilImage.Resampling.NEAREST, 0
     else:
@@ -134,8 +135,8 @@ def _opened(data: bytes, board: _Board) -> Pixels:
     return np.asarray(ImageOps.pad(PilImage.fromarray(shown), size, smoothing, color=margin))
 
 
-def _png(pixels: Pixels, task: Task) -> bytes:
-    if task is Task.SKETCH:
+def _png(pixels: Pixels, task: BoardTask) -> bytes:
+    if task is BoardTask.SKETCH:
         return encode_file(PilImage.fromarray(pixels), "PNG").data
     try:
         return encode_png(pixels)
@@ -143,7 +144,7 @@ def _png(pixels: Pixels, task: Task) -> bytes:
         raise UsageError(str(error)) from None
 
 
-def _request(drawing: _Drawing, pixels: bytes) -> pb.TranslateRequest:
+def _request(drawing: _DrawingRequest, pixels: bytes) -> pb.TranslateRequest:
     request = pb.TranslateRequest(
         variants=drawing.variants, output_format=image_pb2.IMAGE_FORMAT_PNG
     )
@@ -151,7 +152,7 @@ def _request(drawing: _Drawing, pixels: bytes) -> pb.TranslateRequest:
         request.style_seed = drawing.style_seed
         request.alpha = drawing.alpha
     picture = image_pb2.Image(width=drawing.size, height=drawing.size, data=pixels)
-    if drawing.task is Task.SKETCH:
+    if drawing.task is BoardTask.SKETCH:
         picture.format = image_pb2.IMAGE_FORMAT_GRAY8
         request.sketch.CopyFrom(picture)
     else:

@@ -23,7 +23,7 @@ class _Page(BaseModel):
     limit: Annotated[int, Field(ge=1, le=500)] = 60
 
 
-class _Picture(BaseModel):
+class _PictureRequest(BaseModel):
     dataset: str
     id: str
     kind: str = "face"
@@ -66,7 +66,7 @@ class Gallery:
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """A PNG: the face, sketch or layout of an accepted face; the face of a rejected one."""
-        asked = _Picture.model_validate(dict(request.query))
+        asked = _PictureRequest.model_validate(dict(request.query))
         dataset = await asyncio.to_thread(self._datasets.get, asked.dataset)
         if asked.kind == "face" and asked.id in await asyncio.to_thread(lambda: dataset.rejected):
             picture = await self._make_again(dataset, asked.id)

@@ -39,11 +39,11 @@ class _Next(_Whose):
     offset: Annotated[int, Field(ge=0)] = 0
 
 
-class _Face(_Whose):
+class _FaceRequest(_Whose):
     id: str
 
 
-class _Word(_Face):
+class _Word(_FaceRequest):
     label: Label
 
 
@@ -100,7 +100,7 @@ class Labelling:
 
     async def remove(self, request: web.Request) -> web.Response:
         """Takes a word back."""
-        face = _Face.model_validate(dict(request.query))
+        face = _FaceRequest.model_validate(dict(request.query))
         dataset = await self._dataset_of(face)
         source = dataset.recipe.source.digest
         await asyncio.to_thread(self._labels.remove, source, face.id, face.person)
@@ -129,7 +129,7 @@ class Labelling:
         faces = await asyncio.to_thread(lambda: {*dataset.shuffled})
         return await asyncio.to_thread(self._labels.verdicts, dataset.recipe.source.digest, faces)
 
-    async def _dataset_of(self, face: _Face) -> ShownDataset:
+    async def _dataset_of(self, face: _FaceRequest) -> ShownDataset:
         dataset = await asyncio.to_thread(self._datasets.get, face.dataset)
         known = await asyncio.to_thread(lambda: (dataset.accepted, dataset.rejected))
         if not any(face.id in rows for rows in known):

@@ -47,7 +47,7 @@ class SameConv(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class MBConv(nn.Module):
     """Inverted bottleneck: expand 1x1, depthwise, project 1x1, skip when the shape is unchanged."""
 
     def __init__(self, in_dim: int, out_dim: int, kernel: int, stride: int, expand: int) -> None:
@@ -99,7 +99,7 @@ class LiteFeatures(nn.Module):
         below = 32
         for kernel, stride, expand, out_dim, repeats in _STAGES:
             for repeat in range(repeats):
-                block = Block(below, out_dim, kernel, stride if repeat == 0 else 1, expand)
+                block = MBConv(below, out_dim, kernel, stride if repeat == 0 else 1, expand)
                 name = f"_blocks.{len(self.blocks)}"
                 if block.expand is not None:
                     _fold(block.expand, state, f"{name}._expand_conv", f"{name}._bn0")

@@ -38,7 +38,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A training run that can be stopped at any time and started again from its checkpoint."""
 
     network: nn.Module
@@ -51,11 +51,11 @@ class Run:
     @staticmethod
     def start(
         network: nn.Module, optimizer: torch.optim.Optimizer, seed: int, checkpoint: Path
-    ) -> "Run":
+    ) -> "TrainingRun":
         """A new run, or the continuation of the one that `checkpoint` holds."""
         rng = torch.Generator().manual_seed(seed)
         average = {name: value.clone() for name, value in network.state_dict().items()}
-        run = Run(network, optimizer, average, rng, checkpoint)
+        run = TrainingRun(network, optimizer, average, rng, checkpoint)
         if checkpoint.exists():
             state = torch.load(checkpoint, weights_only=True)
             network.load_state_dict(state["network"])

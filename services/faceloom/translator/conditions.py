@@ -7,15 +7,13 @@ what was drawn keeps its shape; of a face, the middle square is taken.
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from faceloom.core.arrays import Pixels
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.layouts.labels import check_labels
-
-Pixels = npt.NDArray[np.uint8]
 
 _PAPER: Final = 255
 _BACKGROUND: Final = CLASS_NAMES.index("background")

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from faceloom.common.v1 import image_pb2
+from faceloom.core.arrays import Floats, Pixels
 from faceloom.core.errors import TOO_MANY_ITEMS, InvalidArgument
-from faceloom.core.images import Pixels, check_output, encode
-from faceloom.runtime.handler import MAX_ANSWER_BYTES, Floats, Handler, Work
+from faceloom.core.images import check_output, encode
+from faceloom.runtime.handler import MAX_ANSWER_BYTES, Handler, Work
 from faceloom.store.model import open_model
 from faceloom.store.torch_model import processor
 from faceloom.stylegan2.latents import Vector, to_pixels
@@ -20,8 +21,8 @@ from faceloom.translator.model import FACE, SEGMENTATION, SKETCH, load_translato
 from faceloom.translator.preprocessing import Preprocessing
 from faceloom.translator.v1 import translator_pb2 as pb
 from faceloom.translator.validation import (
-    Latents,
-    Seeds,
+    LatentStyle,
+    SeedStyle,
     Style,
     read_condition,
     read_mixing,
@@ -49,14 +50,14 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Made:
+class TranslatedFace:
     """One face: uint8 pixels [S, S, 3] and the w+ [layers, style_dim] that made it."""
 
     pixels: Pixels
     w_plus: Vector
 
 
-class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
+class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[TranslatedFace]]):
     """Serves pixel2style2pixel encoders and their decoder."""
 
     request_type = pb.TranslateRequest
@@ -93,7 +94,7 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
         return Work([Job(task, condition, variants, style, layers, alpha)])
 
     @torch.inference_mode()
-    def predict(self, key: object, samples: Sequence[Job]) -> Sequence[Sequence[Made]]:
+    def predict(self, key: object, samples: Sequence[Job]) -> Sequence[Sequence[TranslatedFace]]:
         return [self._translate(job) for job in samples]
 
     @torch.inference_mode()
@@ -102,7 +103,7 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
         return [self._images(job) for job in samples]
 
     def encode(
-        self, request: pb.TranslateRequest, outputs: Sequence[Sequence[Made]]
+        self, request: pb.TranslateRequest, outputs: Sequence[Sequence[TranslatedFace]]
     ) -> pb.TranslateResponse:
         output = request.output_format or image_pb2.IMAGE_FORMAT_RGB8
         return pb.TranslateResponse(
@@ -116,9 +117,9 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
             model=self.model,
         )
 
-    def _translate(self, job: Job) -> list[Made]:
+    def _translate(self, job: Job) -> list[TranslatedFace]:
         made = [
-            Made(*face)
+            TranslatedFace(*face)
             for images, w_plus in self._decoded(job)
             for face in zip(to_pixels(images), w_plus.cpu().numpy(), strict=True)
         ]
@@ -142,9 +143,9 @@ class TranslatorHandler(Handler[pb.TranslateRequest, Job, Sequence[Made]]):
 
     def _styles(self, style: Style) -> Tensor:
         """The styles' w+, [1 or variants, n_latent, style_dim]."""
-        if isinstance(style, Latents):
+        if isinstance(style, LatentStyle):
             return style.w_plus.to(self._device)
-        if isinstance(style, Seeds):
+        if isinstance(style, SeedStyle):
             decoder = self._network.decoder
             z = style.z.to(self._device)
             w_plus = decoder.broadcast(

@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import InvalidArgument
 from faceloom.core.image_files import INK
-from faceloom.core.images import Pixels
 
-Floats = npt.NDArray[np.floating[Any]]
+AnyFloats = npt.NDArray[np.floating[Any]]
 
 _WHITE: Final = 255
 # A sheet that is white in half of its pixels is as the encoders know it. One that is full of ink is, too,
@@ -105,8 +105,8 @@ class _Seen:
         noise: Standard deviation of the levels of paper.
     """
 
-    surface: Floats
-    levels: Floats
+    surface: AnyFloats
+    levels: AnyFloats
     noise: float
 
     @classmethod
@@ -135,14 +135,14 @@ class _Seen:
             for most, least, smallest in _PHOTOGRAPHS
         )
 
-    def light(self, shape: tuple[int, ...]) -> Floats:
+    def light(self, shape: tuple[int, ...]) -> AnyFloats:
         """The level that paper has in the light that falls on it, at h x w pixels, shadows included."""
         level = _level(self.surface, shape)
         if level.min() >= (1 - _EVEN) * level.max():
             return level
         shadows = _tiles(self.levels, _SHADOWED)
         # What is darker is no shadow but a place full of ink.
-        lit: Floats = level * _between(np.where(shadows < _SHADOW, 1, shadows), shape)
+        lit: AnyFloats = level * _between(np.where(shadows < _SHADOW, 1, shadows), shape)
         return lit
 
     def _shading(self) -> float:
@@ -161,7 +161,7 @@ class _Seen:
         return float(np.median(np.concatenate(steps)))
 
 
-def _is_on_dark_ground(pixels: Floats) -> bool:
+def _is_on_dark_ground(pixels: AnyFloats) -> bool:
     """Whether most of [h, w] and of its border are dark, and lines are lighter than what is around them."""
     border = np.concatenate([*pixels[[0, -1]], *pixels[:, [0, -1]].T])
     if max(np.median(pixels), np.median(border)) > _WHITE / 2:
@@ -181,7 +181,7 @@ def _whitened(grey: Pixels, seen: _Seen) -> Pixels:
     return np.asarray(stretched.round().clip(0, _WHITE), np.uint8)
 
 
-def _measured(grey: Pixels) -> Floats:
+def _measured(grey: Pixels) -> AnyFloats:
     """[H, W] -> [h, w] of whole tiles, the longer side _SIDE. Fine lines become faint, and so does noise."""
     scale = _SIDE / max(grey.shape)
     height, width = (max(1, round(side * scale / _TILE)) * _TILE for side in grey.shape)
@@ -189,15 +189,15 @@ def _measured(grey: Pixels) -> Floats:
     return np.asarray(Image.fromarray(grey).resize((width, height), way), np.float64)
 
 
-def _tiles(values: Floats, percentile: int) -> Floats:
+def _tiles(values: AnyFloats, percentile: int) -> AnyFloats:
     """A percentile of each tile of [h, w]: [h / _TILE, w / _TILE]."""
     height, width = values.shape
     cut = values.reshape(height // _TILE, _TILE, width // _TILE, _TILE).swapaxes(1, 2)
-    found: Floats = np.percentile(cut.reshape(*cut.shape[:2], -1), percentile, axis=2)
+    found: AnyFloats = np.percentile(cut.reshape(*cut.shape[:2], -1), percentile, axis=2)
     return found
 
 
-def _beside(pixels: Floats) -> Floats:
+def _beside(pixels: AnyFloats) -> AnyFloats:
     """How light it becomes on both sides of each pixel of [h, w], in its row or in its column."""
     sides = []
     for lines in (pixels, pixels.T):
@@ -207,14 +207,14 @@ def _beside(pixels: Floats) -> Floats:
     return np.maximum(sides[0], sides[1].T)
 
 
-def _between(tiles: Floats, shape: tuple[int, ...]) -> Floats:
+def _between(tiles: AnyFloats, shape: tuple[int, ...]) -> AnyFloats:
     """Values of tiles -> of h x w pixels, with straight slopes from one tile's middle to the next."""
     height, width = shape
     picture = Image.fromarray(tiles.astype(np.float32))
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _terms(shape: tuple[int, ...], degree: int) -> Iterator[Floats]:
+def _terms(shape: tuple[int, ...], degree: int) -> Iterator[AnyFloats]:
     """The terms of a polynomial at the middles of h x w cells of a square from -1 to 1, constant first."""
     y, x = ((np.arange(n) + 0.5) / n * 2 - 1 for n in shape)
     for total in range(degree + 1):
@@ -222,13 +222,13 @@ def _terms(shape: tuple[int, ...], degree: int) -> Iterator[Floats]:
             yield np.outer(y**power, x ** (total - power))
 
 
-def _level(surface: Floats, shape: tuple[int, ...]) -> Floats:
+def _level(surface: AnyFloats, shape: tuple[int, ...]) -> AnyFloats:
     """The level of the paper at h x w pixels, at least 1."""
     terms = zip(surface, _terms(shape, _DEGREE), strict=True)
     return np.maximum(sum((c * term for c, term in terms), start=np.zeros(shape)), 1)
 
 
-def _surface(tiles: Floats) -> Floats:
+def _surface(tiles: AnyFloats) -> AnyFloats:
     """The coefficients of the level of the paper under the bright levels of tiles."""
     fitted = np.full_like(tiles, max(1, np.percentile(tiles, _BRIGHT)))
     for degree, reaches in _FITS:
@@ -240,19 +240,19 @@ def _surface(tiles: Floats) -> Floats:
             weights = np.sqrt((1 - distance**2).clip(0) ** 2 + 1e-3).ravel()
             found = np.linalg.lstsq(terms * weights[:, None], tiles.ravel() * weights, rcond=None)
             fitted = np.maximum(terms @ found[0], 1).reshape(tiles.shape)
-    coefficients: Floats = found[0]
+    coefficients: AnyFloats = found[0]
     return coefficients
 
 
-def _smoothed(values: Floats) -> Floats:
+def _smoothed(values: AnyFloats) -> AnyFloats:
     """The binomial mean of 3 x 3 pixels."""
     padded = np.pad(values, 1, mode="edge")
     across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    mean: Floats = (across[:-2] + 2 * across[1:-1] + across[2:]) / 16
+    mean: AnyFloats = (across[:-2] + 2 * across[1:-1] + across[2:]) / 16
     return mean
 
 
-def _deviation(ratios: Floats) -> float:
+def _deviation(ratios: AnyFloats) -> float:
     """Of the paper among [h, w], by the median distance, which lines do not reach."""
     near = np.abs(ratios - 1)
     near = near[near < 2 * _PAPER]

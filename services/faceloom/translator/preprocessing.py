@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from faceloom.checkpoints.import_result import CELEBAMASK_HQ
+from faceloom.core.arrays import Pixels
 from faceloom.store.model import FACELOOM, PREPROCESSING, UPSTREAM
 from faceloom.translator import conditions, upstream
-from faceloom.translator.conditions import Pixels
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH
 from faceloom.translator.paper import check_not_white, on_white_paper
 

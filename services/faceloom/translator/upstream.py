@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom.checkpoints.import_result import BISENET
+from faceloom.core.arrays import Pixels
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.layouts.labels import BISENET_TO_CELEBA, CELEBA_TO_BISENET, check_labels
-from faceloom.translator.conditions import Pixels
 
 
 def sketch_tensor(pixels: Pixels, side: int) -> Tensor:

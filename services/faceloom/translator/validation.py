@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import FailedPrecondition, InvalidArgument
-from faceloom.core.images import Pixels, decode_grey, decode_rgb
+from faceloom.core.images import decode_grey, decode_rgb
 from faceloom.generator.v1 import generator_pb2
 from faceloom.layouts.labels import BISENET_TO_CELEBA
 from faceloom.layouts.pictures import ToldBy, read_layout
@@ -23,7 +24,7 @@ _MAX_PSI = 1.5
 
 
 @dataclass(frozen=True)
-class Seeds:
+class SeedStyle:
     """Styles of z [variants, style_dim], truncated by psi."""
 
     z: Tensor
@@ -31,20 +32,20 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class Latents:
+class LatentStyle:
     """Styles by value, w+ [1 or variants, n_latent, style_dim]."""
 
     w_plus: Tensor
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceStyle:
     """The style of a face, [3, side, side] for its encoder."""
 
     face: Tensor
 
 
-Style: TypeAlias = Seeds | Latents | Reference
+Style: TypeAlias = SeedStyle | LatentStyle | ReferenceStyle
 
 
 def read_condition(
@@ -96,9 +97,9 @@ def read_style(
         psi = _number(request, "truncation_psi", psi, _MAX_PSI)
         seeds = ((request.style_seed + k) % 2**64 for k in range(variants))
         z = np.stack([z_of(seed, network.decoder.style_dim) for seed in seeds])
-        return Seeds(torch.from_numpy(z), psi)
+        return SeedStyle(torch.from_numpy(z), psi)
     if kind == "style_latents":
-        return Latents(_latents(request.style_latents.latents, variants, network))
+        return LatentStyle(_latents(request.style_latents.latents, variants, network))
     if variants > 1:
         raise InvalidArgument(
             f"{variants} variants would all be the same; set style_seed or style_latents",
@@ -106,7 +107,9 @@ def read_style(
         )
     if kind == "style_reference":
         side = _side(network, FACE, "style_reference")
-        return Reference(shown.face(decode_rgb(request.style_reference, "style_reference"), side))
+        return ReferenceStyle(
+            shown.face(decode_rgb(request.style_reference, "style_reference"), side)
+        )
     return None
 
 

@@ -8,7 +8,8 @@ import landmarks_pb2 as pb
 import numpy as np
 
 from faceloom.common.v1 import model_pb2
-from faceloom.runtime.handler import Floats, Handler, Work
+from faceloom.core.arrays import Floats
+from faceloom.runtime.handler import Handler, Work
 
 
 class LandmarksHandler(Handler[Any, Any, tuple[int, int]]):

@@ -18,11 +18,10 @@ from urllib3.exceptions import HTTPError
 from yaml import YAMLError
 
 from faceloom.builds.cancellation import to_end
+from faceloom.builds.executors.job import KubernetesObject
 from faceloom.core.errors import FailedPrecondition, Unavailable, UsageError
 
 log = logging.getLogger(__name__)
-
-Object = dict[str, Any]
 
 _SECONDS = 30
 _NOT_FOUND, _CONFLICT = 404, 409
@@ -60,17 +59,17 @@ class Cluster:
         major, minor = (re.sub(r"\D.*", "", found[part]) for part in ("major", "minor"))
         return int(major), int(minor)
 
-    async def create_job(self, manifest: Object) -> Object | None:
+    async def create_job(self, manifest: KubernetesObject) -> KubernetesObject | None:
         """The new Job; nothing if there is one of that name."""
-        made: Object | None = await self._call(
+        made: KubernetesObject | None = await self._call(
             "create Jobs", self._batch.create_namespaced_job, self._namespace, manifest
         )
         return made
 
-    async def job(self, name: str) -> Object | None:
+    async def job(self, name: str) -> KubernetesObject | None:
         """The Job of that name, unless it is being deleted."""
         read = self._batch.read_namespaced_job
-        found: Object | None = await self._call("read Jobs", read, name, self._namespace)
+        found: KubernetesObject | None = await self._call("read Jobs", read, name, self._namespace)
         return found if found and "deletionTimestamp" not in found["metadata"] else None
 
     async def delete_job(self, name: str) -> None:
@@ -83,7 +82,7 @@ class Cluster:
             propagation_policy="Background",
         )
 
-    async def pods(self, job: Object, phases: str) -> list[Object]:
+    async def pods(self, job: KubernetesObject, phases: str) -> list[KubernetesObject]:
         """Pods of a Job, and of no earlier Job of its name.
 
         Args:
@@ -99,7 +98,7 @@ class Cluster:
         )
         return list((found or {}).get("items", ()))
 
-    async def events(self, job: Object) -> list[Object]:
+    async def events(self, job: KubernetesObject) -> list[KubernetesObject]:
         """What happened to a Job, the latest last."""
         found = await self._call(
             "list events",

@@ -5,14 +5,11 @@ Everything here takes objects as the API server sends them, JSON, and asks nobod
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from faceloom.builds.executors.job import CONTAINER
-from faceloom.builds.executors.workers import Waiting
+from faceloom.builds.executors.job import CONTAINER, KubernetesObject
+from faceloom.builds.executors.workers import PendingReason
 from faceloom.builds.worker import DETERMINISTIC, MISCONFIGURED, STOPPED
-
-Object = Mapping[str, Any]
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _BAD_USAGE = 2
@@ -23,18 +20,18 @@ _LONGEST = 200
 _PREFIX = re.compile(r"^faceloom: ")
 
 
-def condition(job: Object, kind: str) -> Object | None:
+def condition(job: KubernetesObject, kind: str) -> KubernetesObject | None:
     """That condition of a Job, if it is true."""
-    conditions: Sequence[Object] = job.get("status", {}).get("conditions") or ()
+    conditions: Sequence[KubernetesObject] = job.get("status", {}).get("conditions") or ()
     return next((one for one in conditions if (one["type"], one["status"]) == (kind, "True")), None)
 
 
-def index_of(pod: Object) -> int:
+def index_of(pod: KubernetesObject) -> int:
     """The shard that a pod is to make."""
     return int(pod["metadata"].get("annotations", {}).get(_INDEX, -1))
 
 
-def given_up(failed: Iterable[Object], attempts: int) -> str:
+def given_up(failed: Iterable[KubernetesObject], attempts: int) -> str:
     """Why a Job must not go on; empty while it may. The Job controller's own policy, where it has none.
 
     Args:
@@ -54,7 +51,7 @@ def given_up(failed: Iterable[Object], attempts: int) -> str:
     return ""
 
 
-def why_failed(job: Object, failed: Sequence[Object]) -> str:
+def why_failed(job: KubernetesObject, failed: Sequence[KubernetesObject]) -> str:
     """Why a Job failed: the last of its pods that failed by itself knows best."""
     ended = condition(job, "Failed") or {}
     if ended.get("reason") == "DeadlineExceeded":
@@ -68,7 +65,9 @@ def why_failed(job: Object, failed: Sequence[Object]) -> str:
     return _failure(worst, tries[index_of(worst)])
 
 
-def why_waiting(job: Object, active: Sequence[Object], events: Iterable[Object]) -> Waiting | None:
+def why_waiting(
+    job: KubernetesObject, active: Sequence[KubernetesObject], events: Iterable[KubernetesObject]
+) -> PendingReason | None:
     """Why no worker runs; nothing when one does.
 
     Args:
@@ -77,7 +76,7 @@ def why_waiting(job: Object, active: Sequence[Object], events: Iterable[Object])
         events: What happened to the Job, the latest last.
     """
     if job["spec"].get("suspend"):
-        return Waiting("the Job is suspended: it waits in its queue", queued=True)
+        return PendingReason("the Job is suspended: it waits in its queue", queued=True)
     if any(pod["status"].get("phase") == "Running" for pod in active):
         return None
     reasons = [reason for pod in active for reason in _why_pending(pod)]
@@ -85,24 +84,26 @@ def why_waiting(job: Object, active: Sequence[Object], events: Iterable[Object])
         return max(reasons, key=lambda reason: reason.hopeless)
     refused = [one for one in events if one.get("reason") == "FailedCreate"]
     if refused:
-        return Waiting(f"workers are refused: {_line(refused[-1].get('message'))}")
-    return Waiting("no worker was started")
+        return PendingReason(f"workers are refused: {_line(refused[-1].get('message'))}")
+    return PendingReason("no worker was started")
 
 
-def _why_pending(pod: Object) -> Iterator[Waiting]:
+def _why_pending(pod: KubernetesObject) -> Iterator[PendingReason]:
     for state in _states(pod, "waiting"):
         reason = state.get("reason", "")
         what = "workers cannot be started" if reason in _HOPELESS else "workers are being started"
         if reason in _IMAGE:
             what = f"the image {pod['spec']['containers'][0]['image']} cannot be pulled"
         text = f"{what}: {reason} {_line(state.get('message'))}".rstrip()
-        yield Waiting(text, hopeless=reason in _HOPELESS)
+        yield PendingReason(text, hopeless=reason in _HOPELESS)
     for one in pod["status"].get("conditions") or ():
         if (one["type"], one["status"]) == ("PodScheduled", "False"):
-            yield Waiting(f"workers find no node: {_line(one.get('message')) or one.get('reason')}")
+            yield PendingReason(
+                f"workers find no node: {_line(one.get('message')) or one.get('reason')}"
+            )
 
 
-def _failure(pod: Object, tries: int) -> str:
+def _failure(pod: KubernetesObject, tries: int) -> str:
     times = "once" if tries == 1 else f"{tries} times"
     words = [*_states(pod, "terminated"), pod["status"]]
     told = [_line(one.get(key)) for key in ("message", "reason") for one in words]
@@ -112,18 +113,18 @@ def _failure(pod: Object, tries: int) -> str:
     return f"shard {index_of(pod)} failed {times}; its worker {ended}: {_PREFIX.sub('', said)}"
 
 
-def _exit_code(pod: Object) -> int | None:
+def _exit_code(pod: KubernetesObject) -> int | None:
     return next((state.get("exitCode") for state in _states(pod, "terminated")), None)
 
 
-def _disrupted(pod: Object) -> bool:
+def _disrupted(pod: KubernetesObject) -> bool:
     """Whether the pod ended because its node or its place was taken away."""
     conditions = pod["status"].get("conditions") or ()
     preempted = any(one["type"] == "DisruptionTarget" for one in conditions)
     return preempted or pod["status"].get("reason") in ("Evicted", "NodeLost", "Shutdown")
 
 
-def _states(pod: Object, kind: str) -> list[Object]:
+def _states(pod: KubernetesObject, kind: str) -> list[KubernetesObject]:
     statuses = pod["status"].get("containerStatuses") or ()
     return [
         one["state"][kind]
@@ -138,5 +139,5 @@ def _line(text: str | None) -> str:
     return lines[-1][:_LONGEST] if lines else ""
 
 
-def _created(pod: Object) -> str:
+def _created(pod: KubernetesObject) -> str:
     return str(pod["metadata"].get("creationTimestamp", ""))

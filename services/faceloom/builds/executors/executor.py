@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from faceloom.builds.progress import Progress
+from faceloom.builds.progress import BuildProgress
 from faceloom.builds.run import Result
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 
 
 class Executor(Protocol):
     """Makes builds, several at once."""
 
-    async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Result:
+    async def run(self, order: BuildOrder, on_progress: Callable[[BuildProgress], None]) -> Result:
         """Takes a build up wherever it stands, and returns when its dataset is complete.
 
         Being cancelled means that the service stops: the next one calls again. What goes on in other
@@ -22,7 +22,7 @@ class Executor(Protocol):
         """
         ...
 
-    async def withdraw(self, order: Order) -> None:
+    async def withdraw(self, order: BuildOrder) -> None:
         """Ends what may go on for a build in other processes. What is committed stays.
 
         Raises:

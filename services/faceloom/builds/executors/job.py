@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from faceloom.builds.executors.settings import ClusterSettings
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.builds.worker import DETERMINISTIC, MISCONFIGURED, STOPPED
+
+# As Kubernetes has it in JSON.
+KubernetesObject = dict[str, Any]
 
 CONTAINER: Final = "worker"
 BUILD_LABEL: Final = "faceloom/build"
@@ -32,14 +35,14 @@ _SCRATCH = "256Mi"
 _LOCAL_FILES = "512Mi"
 
 
-def job_name(order: Order) -> str:
+def job_name(order: BuildOrder) -> str:
     """Follows from the build, so that a service that was restarted finds its Job."""
     return f"faceloom-build-{order.build_id}"
 
 
 def job_manifest(
-    settings: ClusterSettings, order: Order, shards: int, version: tuple[int, int]
-) -> dict[str, Any]:
+    settings: ClusterSettings, order: BuildOrder, shards: int, version: tuple[int, int]
+) -> KubernetesObject:
     """The Job.
 
     Args:
@@ -55,7 +58,7 @@ def job_manifest(
         "app.kubernetes.io/managed-by": "faceloom-pipeline",
         BUILD_LABEL: order.build_id,
     }
-    spec: dict[str, Any] = {
+    spec: KubernetesObject = {
         "completionMode": "Indexed",
         "completions": shards,
         "parallelism": min(settings.parallelism, shards),
@@ -86,8 +89,8 @@ def job_manifest(
     }
 
 
-def _retries(settings: ClusterSettings, shards: int) -> dict[str, Any]:
-    def on_exit(action: str, *codes: int) -> dict[str, Any]:
+def _retries(settings: ClusterSettings, shards: int) -> KubernetesObject:
+    def on_exit(action: str, *codes: int) -> KubernetesObject:
         matched = {"containerName": CONTAINER, "operator": "In", "values": sorted(codes)}
         return {"action": action, "onExitCodes": matched}
 
@@ -107,7 +110,7 @@ def _retries(settings: ClusterSettings, shards: int) -> dict[str, Any]:
     }
 
 
-def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
+def _pod(settings: ClusterSettings, order: BuildOrder) -> KubernetesObject:
     in_folder = isinstance(order.output, Path)
     priority = {"priorityClassName": settings.worker_priority} if settings.worker_priority else {}
     scratch = _SCRATCH if in_folder else settings.worker_scratch
@@ -133,7 +136,7 @@ def _pod(settings: ClusterSettings, order: Order) -> dict[str, Any]:
     }
 
 
-def _container(settings: ClusterSettings, order: Order) -> dict[str, Any]:
+def _container(settings: ClusterSettings, order: BuildOrder) -> KubernetesObject:
     command = ["faceloom", "jobs", "work", "--output", str(order.output)]
     command += ["--blocks", str(order.blocks)]
     if order.retry_failed:
@@ -166,11 +169,11 @@ def _container(settings: ClusterSettings, order: Order) -> dict[str, Any]:
     }
 
 
-def _data_volume(settings: ClusterSettings) -> dict[str, Any]:
+def _data_volume(settings: ClusterSettings) -> KubernetesObject:
     return {"name": "data", "persistentVolumeClaim": {"claimName": settings.data_claim}}
 
 
-def _credentials(settings: ClusterSettings) -> list[dict[str, Any]]:
+def _credentials(settings: ClusterSettings) -> list[KubernetesObject]:
     """What the store wants to know; a worker without it says what is missing."""
     if not settings.store_secret:
         return []

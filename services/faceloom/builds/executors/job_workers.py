@@ -1,8 +1,9 @@
 """The workers of a Job: whether they are done, why none works, and when there is no use in going on."""
 
-from faceloom.builds.executors.cluster import Cluster, Object
+from faceloom.builds.executors.cluster import Cluster
 from faceloom.builds.executors.diagnosis import condition, given_up, why_failed, why_waiting
-from faceloom.builds.executors.workers import Waiting, Workers
+from faceloom.builds.executors.job import KubernetesObject
+from faceloom.builds.executors.workers import PendingReason, Workers
 from faceloom.core.errors import FailedPrecondition
 
 _ACTIVE, _FAILED = "status.phase!=Succeeded,status.phase!=Failed", "status.phase=Failed"
@@ -19,7 +20,7 @@ class JobWorkers(Workers):
     """
 
     def __init__(
-        self, cluster: Cluster, job: Object, attempts: int | None, notes: tuple[str, ...]
+        self, cluster: Cluster, job: KubernetesObject, attempts: int | None, notes: tuple[str, ...]
     ) -> None:
         self.notes = notes
         self._cluster = cluster
@@ -39,13 +40,13 @@ class JobWorkers(Workers):
             await self._check_tries(job, self._attempts)
         return False
 
-    async def why_waiting(self) -> Waiting | None:
+    async def why_waiting(self) -> PendingReason | None:
         """What the Job, its pods and its events say."""
         active = await self._cluster.pods(self._job, _ACTIVE)
         events = [] if active else await self._cluster.events(self._job)
         return why_waiting(self._job, active, events)
 
-    async def _read(self) -> Object:
+    async def _read(self) -> KubernetesObject:
         name = self._job["metadata"]["name"]
         job = await self._cluster.job(name)
         if job is None:
@@ -55,7 +56,7 @@ class JobWorkers(Workers):
             )
         return job
 
-    async def _check_tries(self, job: Object, attempts: int) -> None:
+    async def _check_tries(self, job: KubernetesObject, attempts: int) -> None:
         failures = job.get("status", {}).get("failed", 0)
         if failures == self._failures:
             return

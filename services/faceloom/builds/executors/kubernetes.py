@@ -7,14 +7,19 @@ only after its end was told; if that fails, its time to live does it.
 import asyncio
 import logging
 
-from faceloom.builds.executors.cluster import Cluster, Object
-from faceloom.builds.executors.job import PER_INDEX_RETRIES, job_manifest, job_name
+from faceloom.builds.executors.cluster import Cluster
+from faceloom.builds.executors.job import (
+    PER_INDEX_RETRIES,
+    KubernetesObject,
+    job_manifest,
+    job_name,
+)
 from faceloom.builds.executors.job_workers import JobWorkers
 from faceloom.builds.executors.remote import RemoteExecutor
 from faceloom.builds.executors.settings import ClusterSettings, cluster_settings
 from faceloom.builds.plan import Plan
 from faceloom.builds.retrying import Patience
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.clients.client import Faceloom
 
 log = logging.getLogger(__name__)
@@ -47,11 +52,11 @@ class KubernetesExecutor(RemoteExecutor):
         self._settings = settings
         self._cluster = cluster
 
-    async def started(self, order: Order) -> bool:
+    async def started(self, order: BuildOrder) -> bool:
         """Whether there is a Job."""
         return await self._cluster.job(job_name(order)) is not None
 
-    async def start(self, order: Order, plan: Plan) -> JobWorkers:
+    async def start(self, order: BuildOrder, plan: Plan) -> JobWorkers:
         """Makes the Job."""
         version = await self._cluster.version()
         manifest = job_manifest(self._settings, order, plan.shards, version)
@@ -68,15 +73,15 @@ class KubernetesExecutor(RemoteExecutor):
         attempts = self._settings.attempts if counts_here else None
         return JobWorkers(self._cluster, job, attempts, tuple(notes))
 
-    async def withdraw(self, order: Order) -> None:
+    async def withdraw(self, order: BuildOrder) -> None:
         """Deletes the Job."""
         await self._cluster.delete_job(job_name(order))
 
-    async def announce(self, order: Order, error: str) -> None:
+    async def announce(self, order: BuildOrder, error: str) -> None:
         """Puts it among the namespace's events."""
         await self._cluster.warn(job_name(order), "BuildFailed", error)
 
-    async def _created(self, manifest: Object) -> Object:
+    async def _created(self, manifest: KubernetesObject) -> KubernetesObject:
         """The Job, new or of the service that was here before."""
         name = manifest["metadata"]["name"]
         while True:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from faceloom.builds.options import Options
-from faceloom.builds.progress import Progress
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.progress import BuildProgress
 from faceloom.builds.retrying import Patience
 from faceloom.builds.run import Result, run_build
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.clients.client import Faceloom
 
 CONCURRENT_BUILDS = 2
@@ -28,11 +28,13 @@ class LocalExecutor:
     patience: Patience = field(default_factory=Patience)
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_BUILDS))
 
-    async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Result:
+    async def run(self, order: BuildOrder, on_progress: Callable[[BuildProgress], None]) -> Result:
         """Makes everything here."""
-        options = Options(order.blocks, order.shards, order.retry_failed, self.patience, order.pool)
+        options = BuildOptions(
+            order.blocks, order.shards, order.retry_failed, self.patience, order.pool
+        )
         async with self.turns:
             return await run_build(order.spec, order.output, self.faceloom, options, on_progress)
 
-    async def withdraw(self, order: Order) -> None:
+    async def withdraw(self, order: BuildOrder) -> None:
         """Nothing goes on elsewhere."""

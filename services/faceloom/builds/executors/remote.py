@@ -16,13 +16,13 @@ from faceloom.builds.block_maker import patient_services
 from faceloom.builds.cancellation import one_cause, to_end
 from faceloom.builds.discovery import probe
 from faceloom.builds.executors.workers import Following, Tell, Workers
-from faceloom.builds.options import Options
-from faceloom.builds.plan import Plan, Source
-from faceloom.builds.pool import open_source
+from faceloom.builds.options import BuildOptions
+from faceloom.builds.plan import Plan, Selection
+from faceloom.builds.pool import open_selection
 from faceloom.builds.retrying import PATIENT_WITH_PODS, Patience
 from faceloom.builds.run import Result, run_build
 from faceloom.builds.run_stats import record
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.builds.stages import services_of
 from faceloom.builds.stopwatch import Stopwatch
 from faceloom.builds.storage.build import BuildStorage
@@ -65,22 +65,22 @@ class RemoteExecutor(ABC):
         self._turn = asyncio.Lock()
 
     @abstractmethod
-    async def start(self, order: Order, plan: Plan) -> Workers:
+    async def start(self, order: BuildOrder, plan: Plan) -> Workers:
         """Starts a worker for every shard, or finds those that the service before this one started."""
 
     @abstractmethod
-    async def withdraw(self, order: Order) -> None:
+    async def withdraw(self, order: BuildOrder) -> None:
         """Ends the workers of a build, if it has any; see `Executor`."""
 
-    async def started(self, order: Order) -> bool:
+    async def started(self, order: BuildOrder) -> bool:
         """Whether the service before this one started workers, and so has planned the build."""
         return False
 
-    async def announce(self, order: Order, error: str) -> None:
+    async def announce(self, order: BuildOrder, error: str) -> None:
         """Tells why a build failed where an operator looks first; the log has it anyway."""
         return None
 
-    async def run(self, order: Order, on_progress: Tell) -> Result:
+    async def run(self, order: BuildOrder, on_progress: Tell) -> Result:
         """Plans, has workers make the shards, and puts the dataset together."""
         try:
             return await self._run(order, on_progress)
@@ -93,7 +93,7 @@ class RemoteExecutor(ABC):
                 log.warning("a failure is not announced", extra=told)
             raise
 
-    async def _run(self, order: Order, on_progress: Tell) -> Result:
+    async def _run(self, order: BuildOrder, on_progress: Tell) -> Result:
         self._check(order)
         storage = open_build(order.output)
         plan = await self._plan(order, storage)
@@ -109,7 +109,7 @@ class RemoteExecutor(ABC):
         )
         return replace(result, progress=progress)
 
-    def _check(self, order: Order) -> None:
+    def _check(self, order: BuildOrder) -> None:
         volume = self._volume
         for field, place in (("output", order.output), ("pool", order.pool)):
             if volume and isinstance(place, Path) and not place.is_relative_to(volume):
@@ -127,7 +127,7 @@ class RemoteExecutor(ABC):
                 field="pool",
             )
 
-    async def _plan(self, order: Order, storage: BuildStorage) -> Plan:
+    async def _plan(self, order: BuildOrder, storage: BuildStorage) -> Plan:
         await to_end(storage.check)
         if await self.started(order) and (plan := await to_end(storage.read_plan)):
             # These workers know themselves how to wait for models.
@@ -135,18 +135,20 @@ class RemoteExecutor(ABC):
         stages = order.spec.stages
         stopwatch = Stopwatch(services_of(stages))
         services = patient_services(stages, 1, self._patience, stopwatch)
-        source = Source(str(order.pool or ""))
+        selection = Selection(str(order.pool or ""))
         with one_cause(order.output):
             found = await probe(order.spec, self._faceloom, services)
             with storage.lock(shared=True):
-                opened = await to_end(open_source, order.output, found.recipe, source)
-                plan = await to_end(storage.take_up, opened.recipe, order.shards, opened.source)
+                opened = await to_end(open_selection, order.output, found.recipe, selection)
+                plan = await to_end(storage.take_up, opened.recipe, order.shards, opened.selection)
                 await record(storage, stopwatch)
                 return plan
 
-    async def _put_together(self, order: Order, tell: Tell) -> Result:
+    async def _put_together(self, order: BuildOrder, tell: Tell) -> Result:
         # Its shards are made: worth as long a wait as a worker's.
-        options = Options(order.blocks, order.shards, patience=PATIENT_WITH_PODS, pool=order.pool)
+        options = BuildOptions(
+            order.blocks, order.shards, patience=PATIENT_WITH_PODS, pool=order.pool
+        )
         give_up = time.monotonic() + self._stall_seconds
         async with self._turn:
             while True:
@@ -158,7 +160,7 @@ class RemoteExecutor(ABC):
                         raise
                 await asyncio.sleep(self._poll_seconds)
 
-    async def _let_go(self, order: Order) -> None:
+    async def _let_go(self, order: BuildOrder) -> None:
         """Withdraws the workers of a build that ended."""
         try:
             await self.withdraw(order)

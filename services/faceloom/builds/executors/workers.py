@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from faceloom.builds.plan import Plan
-from faceloom.builds.progress import Phase, Progress
+from faceloom.builds.progress import BuildPhase, BuildProgress
 from faceloom.builds.status import Committed
 from faceloom.builds.storage.build import BuildStorage
 from faceloom.core.errors import FaceloomError, FailedPrecondition
 
-Tell = Callable[[Progress], None]
+Tell = Callable[[BuildProgress], None]
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingReason:
     """Why no worker runs.
 
     Args:
@@ -47,7 +47,7 @@ class Workers(ABC):
             FaceloomError: They will not; the message says why.
         """
 
-    async def why_waiting(self) -> Waiting | None:
+    async def why_waiting(self) -> PendingReason | None:
         """Why none of them works; nothing when one does. Asked while no shard is committed."""
         return None
 
@@ -100,10 +100,10 @@ class Following:
             raise
         await self._report()
 
-    def finalizing(self, progress: Progress) -> None:
+    def finalizing(self, progress: BuildProgress) -> None:
         """What the last run tells, once it has counted what workers committed."""
-        if progress.phase is not Phase.PREPARING:
-            phase = Phase.DONE if progress.phase is Phase.DONE else Phase.FINALIZING
+        if progress.phase is not BuildPhase.PREPARING:
+            phase = BuildPhase.DONE if progress.phase is BuildPhase.DONE else BuildPhase.FINALIZING
             rate = self.rate(progress.planned)
             self._tell(replace(progress, phase=phase, images_per_second=rate, notes=self.notes))
 
@@ -113,8 +113,8 @@ class Following:
         return (planned - (self._before if self._before is not None else planned)) / elapsed
 
     async def _report(self) -> int:
-        start = Progress(
-            phase=Phase.RUNNING,
+        start = BuildProgress(
+            phase=BuildPhase.RUNNING,
             shards=self._plan.shards,
             recipe_digest=self._plan.recipe.digest,
             notes=(*self.notes, self._waiting) if self._waiting else self.notes,

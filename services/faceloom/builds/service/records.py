@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from faceloom.builds.progress import Phase, Progress
+from faceloom.builds.progress import BuildPhase, BuildProgress
 from faceloom.core.atomic_files import sync_folder, take_lock, write_atomically
 from faceloom.core.errors import UsageError
 from faceloom.core.wording import unreadable
@@ -34,10 +34,10 @@ class State(Enum):
 
 
 _STATES = {
-    Phase.PREPARING: State.PENDING,
-    Phase.RUNNING: State.RUNNING,
-    Phase.FINALIZING: State.FINALIZING,
-    Phase.DONE: State.FINALIZING,
+    BuildPhase.PREPARING: State.PENDING,
+    BuildPhase.RUNNING: State.RUNNING,
+    BuildPhase.FINALIZING: State.FINALIZING,
+    BuildPhase.DONE: State.FINALIZING,
 }
 
 
@@ -47,17 +47,17 @@ def build_id(request_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildOrder:
     """What a caller asked for. Two calls with one request_id must be equal in all of it.
 
     Args:
         request_id: Makes the call idempotent.
         spec: What to build.
         output: Where the dataset is to be.
-        shards: As in `run.Options`.
-        blocks: As in `run.Options`.
-        retry_failed: As in `run.Options`.
-        pool: As in `run.Options`.
+        shards: As in `BuildOptions`.
+        blocks: As in `BuildOptions`.
+        retry_failed: As in `BuildOptions`.
+        pool: As in `BuildOptions`.
     """
 
     request_id: str
@@ -83,7 +83,7 @@ class End:
         error: Why it failed, in one line.
         time_ns: When, in nanoseconds since 1970.
         reason: Why it failed, as a constant.
-        seconds: As in `Progress`: whoever starts next need not read it from all of the build's records.
+        seconds: As in `BuildProgress`: whoever starts next need not read it from all of the build's records.
         retries: The same.
     """
 
@@ -96,7 +96,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Record:
+class BuildRecord:
     """What is remembered of a build.
 
     Args:
@@ -106,7 +106,7 @@ class Record:
         end: Nothing while it runs or waits.
     """
 
-    order: Order
+    order: BuildOrder
     create_time_ns: int
     cancelled: bool = False
     end: End | None = None
@@ -123,7 +123,7 @@ class Record:
         return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Record":
+    def from_json(cls, data: dict[str, Any]) -> "BuildRecord":
         """The record that `to_json` wrote."""
         order, end = data["order"], data["end"]
         order |= {"spec": BuildSpec(**order["spec"]), "output": output_of(order["output"])}
@@ -133,13 +133,13 @@ class Record:
         if end is not None:
             end["state"] = State(end["state"])
         return cls(
-            order=Order(**order),
+            order=BuildOrder(**order),
             create_time_ns=data["create_time_ns"],
             cancelled=data["cancelled"],
             end=None if end is None else End(**end),
         )
 
-    def taken_up(self) -> "Record":
+    def taken_up(self) -> "BuildRecord":
         """The same build, to be run again."""
         return replace(self, cancelled=False, end=None)
 
@@ -148,8 +148,8 @@ class Record:
 class Build:
     """A build that the service knows, where it stands, and by which requests it is watched."""
 
-    record: Record
-    progress: Progress
+    record: BuildRecord
+    progress: BuildProgress
     dataset_digest: str = ""
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -188,7 +188,7 @@ class BuildIndex:
         self._folder = folder
         self._lock: int | None = None
 
-    def open(self) -> list[Record]:
+    def open(self) -> list[BuildRecord]:
         """Takes the folder and reads its records.
 
         Raises:
@@ -209,7 +209,7 @@ class BuildIndex:
             os.close(self._lock)
             self._lock = None
 
-    def put(self, record: Record) -> None:
+    def put(self, record: BuildRecord) -> None:
         """Writes a record, new or changed."""
         data = json.dumps(record.to_json(), indent=1).encode() + b"\n"
         write_atomically(self._path(record.order.build_id), data)
@@ -219,9 +219,9 @@ class BuildIndex:
         self._path(build_id).unlink(missing_ok=True)
         sync_folder(self._folder)
 
-    def _read(self, path: Path) -> Record:
+    def _read(self, path: Path) -> BuildRecord:
         try:
-            return Record.from_json(json.loads(path.read_bytes()))
+            return BuildRecord.from_json(json.loads(path.read_bytes()))
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is not the record of a build: {unreadable(error)}") from None
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from faceloom import datasets
 from faceloom.builds.executors.executor import Executor
-from faceloom.builds.progress import Phase, Progress
-from faceloom.builds.service.records import Build, BuildIndex, End, Order, Record, State
+from faceloom.builds.progress import BuildPhase, BuildProgress
+from faceloom.builds.service.records import Build, BuildIndex, BuildOrder, BuildRecord, End, State
 from faceloom.builds.status import read_standing
 from faceloom.builds.storage.folder import BuildFolder
 from faceloom.builds.storage.open import open_build
@@ -63,7 +63,7 @@ class Builds:
             if end := record.end:
                 build.progress = replace(progress, seconds=end.seconds, retries=end.retries)
             else:
-                build.progress = replace(progress, phase=Phase.PREPARING)
+                build.progress = replace(progress, phase=BuildPhase.PREPARING)
                 self._begin(build)
 
     async def stop(self) -> None:
@@ -77,7 +77,7 @@ class Builds:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._index.close()
 
-    def create(self, order: Order) -> Build:
+    def create(self, order: BuildOrder) -> Build:
         """Starts a build, answers with the one this request made before, or takes that one up again.
 
         A build that is at work on the same thing is the answer, too, whoever asked for it.
@@ -95,14 +95,14 @@ class Builds:
             if at_work and _same_work(at_work.record.order, order):
                 return at_work
             self._check_output(order)
-            known = Build(Record(order, time.time_ns()), Progress())
+            known = Build(BuildRecord(order, time.time_ns()), BuildProgress())
             self._builds[known.id] = known
         elif known.record.order != order:
             raise Conflict(f"request_id {order.request_id!r} was used for another build")
         elif known.state in (State.FAILED, State.CANCELLED):
             self._check_output(order)
             known.record = known.record.taken_up()
-            known.progress = replace(known.progress, phase=Phase.PREPARING)
+            known.progress = replace(known.progress, phase=BuildPhase.PREPARING)
         else:
             return known
         self._index.put(known.record)
@@ -182,7 +182,7 @@ class Builds:
         if self._stopping:
             raise Unavailable("the pipeline service is stopping; come back to the next one")
 
-    def _check_output(self, order: Order) -> None:
+    def _check_output(self, order: BuildOrder) -> None:
         self._check_free(order.output)
         if isinstance(order.pool, Path):
             try:
@@ -236,8 +236,8 @@ class Builds:
             await self._withdraw(build)
 
     async def _run(self, build: Build) -> None:
-        def follow(progress: Progress) -> None:
-            if progress.phase is Phase.PREPARING:
+        def follow(progress: BuildProgress) -> None:
+            if progress.phase is BuildPhase.PREPARING:
                 # The run has not counted yet what is there; what was known of it stays true.
                 progress = replace(build.progress, phase=progress.phase, notes=progress.notes)
             build.progress = progress
@@ -274,5 +274,5 @@ def _why(error: Exception) -> tuple[str, str]:
     return f"internal error {error_id}; see the service's log", "BUG"
 
 
-def _same_work(one: Order, other: Order) -> bool:
+def _same_work(one: BuildOrder, other: BuildOrder) -> bool:
     return (one.spec, one.retry_failed) == (other.spec, other.retry_failed)

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from faceloom.builds.options import DEFAULT_BLOCKS
-from faceloom.builds.service.records import Build, Order
+from faceloom.builds.service.records import Build, BuildOrder
 from faceloom.builds.service.registry import Builds
 from faceloom.builds.service.spec_messages import spec_of, spec_to_proto
 from faceloom.core.errors import InvalidArgument, UsageError
@@ -87,7 +87,7 @@ class PipelineServicer(pipeline_pb2_grpc.PipelineServiceServicer):
         return pb.DeleteBuildResponse()
 
 
-def order_of(request: pb.CreateBuildRequest) -> Order:
+def order_of(request: pb.CreateBuildRequest) -> BuildOrder:
     """What a request asks for.
 
     Raises:
@@ -103,7 +103,7 @@ def order_of(request: pb.CreateBuildRequest) -> Order:
     ):
         if value > most:
             raise InvalidArgument(f"{field} is at most {most}", field=field)
-    return Order(
+    return BuildOrder(
         request_id=request.request_id,
         spec=spec_of(request.spec),
         output=_output_of(request.output, "output"),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from faceloom.builds.block_maker import Batch, BlockMaker, until_full
+from faceloom.builds.block_maker import BlockMaker, CandidateBatch, until_full
 from faceloom.builds.plan import Plan
 from faceloom.builds.shards.commit import Draft, Shard
 from faceloom.builds.storage.build import Shards
@@ -15,7 +15,7 @@ from faceloom.datasets.candidates import block_of
 from faceloom.datasets.layout import LATENTS
 from faceloom.datasets.outcomes import Accepted, Failed, Outcome
 
-_Latents = tuple[NDArray[np.float32], NDArray[np.float32]]
+_FaceLatents = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class OpenShard:
@@ -26,15 +26,15 @@ class OpenShard:
         self._missing = set(blocks)
         self._draft = store.draft(index)
         self._outcomes: list[Outcome] = []
-        self._latents: dict[int, _Latents] = {}
+        self._latents: dict[int, _FaceLatents] = {}
 
-    def write(self, made: Batch) -> None:
+    def write(self, made: CandidateBatch) -> None:
         """Writes a block's files. Blocks may be written at the same time."""
         for face in made.faces:
             for path, data in face.files.items():
                 self._draft.write(path, data, face.pixels.get(path))
 
-    def complete(self, index: int, made: Batch) -> bool:
+    def complete(self, index: int, made: CandidateBatch) -> bool:
         """Takes note of a block that is written; answers whether it was the last one."""
         self._latents |= {face.outcome.ordinal: (face.z, face.w) for face in made.faces}
         self._outcomes += made.outcomes
@@ -48,7 +48,9 @@ class OpenShard:
         return self._store.commit(self._draft, self._outcomes)
 
 
-async def retry_failed(plan: Plan, maker: BlockMaker, shard: Shard) -> tuple[list[Outcome], Batch]:
+async def retry_failed(
+    plan: Plan, maker: BlockMaker, shard: Shard
+) -> tuple[list[Outcome], CandidateBatch]:
     """Makes the failed candidates of a shard again.
 
     Returns:
@@ -57,7 +59,7 @@ async def retry_failed(plan: Plan, maker: BlockMaker, shard: Shard) -> tuple[lis
     again: dict[int, list[Failed]] = {}
     for failed in shard.manifest.failed:
         again.setdefault(block_of(plan.rounds, failed.ordinal), []).append(failed)
-    made = Batch()
+    made = CandidateBatch()
     for failures in again.values():
         batch = await maker.make_batch([failed.ordinal for failed in failures])
         batch.outcomes = _with_attempts(batch.outcomes, failures)
@@ -71,7 +73,9 @@ async def retry_failed(plan: Plan, maker: BlockMaker, shard: Shard) -> tuple[lis
     return outcomes, made
 
 
-def commit_again(store: Shards, shard: Shard, outcomes: Sequence[Outcome], made: Batch) -> Shard:
+def commit_again(
+    store: Shards, shard: Shard, outcomes: Sequence[Outcome], made: CandidateBatch
+) -> Shard:
     """Commits the next generation of a shard: old files as they are, new ones beside them."""
     shard = store.whole(shard)
     old = load_file(shard.folder / LATENTS)
@@ -96,7 +100,7 @@ def commit_again(store: Shards, shard: Shard, outcomes: Sequence[Outcome], made:
     return store.commit(draft, outcomes)
 
 
-def _sign(draft: Draft, made: Batch) -> None:
+def _sign(draft: Draft, made: CandidateBatch) -> None:
     draft.sign(made.encoders, made.platforms)
 
 
@@ -110,7 +114,7 @@ def _with_attempts(outcomes: Sequence[Outcome], before: Sequence[Failed]) -> lis
     ]
 
 
-def _pack(latents: dict[int, _Latents]) -> bytes:
+def _pack(latents: dict[int, _FaceLatents]) -> bytes:
     """z and w as safetensors, a row per accepted face in the order of ordinals."""
     rows = [latents[ordinal] for ordinal in sorted(latents)]
     empty = np.zeros((0, 0), np.float32)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from faceloom.builds.plan import NOTHING, Plan, PlannedRound, Source, first_round, next_round
+from faceloom.builds.plan import NOTHING, Plan, PlannedRound, Selection, first_round, next_round
 from faceloom.builds.shards.commit import Draft, Shard
 from faceloom.core.errors import UsageError
 from faceloom.core.wording import unreadable
@@ -163,15 +163,15 @@ class BuildStorage(ABC):
         plan = self.read_plan()
         return plan.recipe if plan else self.read_finished_recipe()
 
-    def take_up(self, recipe: Recipe, shards: int | None, source: Source = NOTHING) -> Plan:
+    def take_up(self, recipe: Recipe, shards: int | None, selection: Selection = NOTHING) -> Plan:
         """The plan that is recorded here; a new one where there is none. Many may do it at once.
 
         A build of fewer candidates, or accepted faces, grows: what is missing is planned as one more round.
 
         Args:
             recipe: What the build is made by now.
-            shards: As in `run.Options`; only for what is not planned yet.
-            source: The same.
+            shards: As in `BuildOptions`; only for what is not planned yet.
+            selection: The same.
 
         Raises:
             UsageError: The build here is of another method, or larger; or it cannot be read.
@@ -184,13 +184,13 @@ class BuildStorage(ABC):
         if plan is not None and plan.recipe.spec == recipe.spec:
             return plan
         if plan is not None:
-            self.record(len(plan.recorded), next_round(plan, recipe, shards, source))
+            self.record(len(plan.recorded), next_round(plan, recipe, shards, selection))
         elif begun is not None and begun.spec != recipe.spec:
             raise UsageError(
                 f"{self.output} cannot grow without its {STATE}; choose another output folder"
             )
         else:
-            self.record(0, first_round(begun or recipe, shards, source))
+            self.record(0, first_round(begun or recipe, shards, selection))
         plan = self.read_plan()
         # Another may have been faster, with another size.
         if plan is None or plan.recipe.spec != recipe.spec:

@@ -45,7 +45,7 @@ def faces(net: Generator, z: Tensor, psi: float) -> Tensor:
     return torch.cat([net(part, psi) for part in torch.split(z, 50)])
 
 
-class Judge:
+class FrechetEvaluator:
     """Distance of a student to the steered teacher, ``count`` against ``count`` pictures.
 
     ``floor`` is the teacher against itself with other z: what a perfect student would get.

@@ -45,7 +45,7 @@ def start_linear(student: Generator) -> None:
                 style.bias.sub_(style.weight @ mean * style.scale)
 
 
-class Run:
+class GeneratorRun:
     """Everything that training changes, saved and restored as one file."""
 
     def __init__(self, teacher: Teacher, seed: int) -> None:
@@ -98,7 +98,7 @@ class Run:
 
 
 @torch.no_grad()
-def update_average(run: Run, keep: float) -> None:
+def update_average(run: GeneratorRun, keep: float) -> None:
     """Exponential moving average of the student's weights."""
     for mean, now in zip(run.average.parameters(), run.student.parameters(), strict=True):
         mean.lerp_(now, 1 - keep)

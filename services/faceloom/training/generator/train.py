@@ -28,10 +28,10 @@ from torch.nn import functional as F
 from faceloom.training.contact_sheets import save_sheet
 from faceloom.training.features import LiteFeatures
 from faceloom.training.generator.adversary import hinge
-from faceloom.training.generator.frechet import Judge, faces
+from faceloom.training.generator.frechet import FrechetEvaluator, faces
 from faceloom.training.generator.latent_screening import learn_verdict, steer
 from faceloom.training.generator.objective import feature_l1, pyramid_l1
-from faceloom.training.generator.state import NETWORK, Run, update_average
+from faceloom.training.generator.state import NETWORK, GeneratorRun, update_average
 from faceloom.training.generator.teacher import Teacher, load_teacher, unit_z
 from faceloom.training.runs import save_state
 
@@ -40,7 +40,7 @@ _PSI_LOW = 0.4
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """One stretch of training: ``images`` at ``size`` px.
 
     lr: of Muon; it falls to zero over the phase if ``decay``. pixel, feature, adversary: factors of
@@ -59,15 +59,17 @@ class Phase:
 
 
 PHASES = (
-    Phase(8, 8_000, 64, 0.03),
-    Phase(16, 40_000, 64, 0.03),
-    Phase(32, 40_000, 64, 0.03),
-    Phase(64, 7_616, 32, 0.02),
-    Phase(64, 30_016, 32, 0.02, 2.0, 4.0, 0.2, decay=True, ema_half_life=2000),
+    TrainingPhase(8, 8_000, 64, 0.03),
+    TrainingPhase(16, 40_000, 64, 0.03),
+    TrainingPhase(32, 40_000, 64, 0.03),
+    TrainingPhase(64, 7_616, 32, 0.02),
+    TrainingPhase(64, 30_016, 32, 0.02, 2.0, 4.0, 0.2, decay=True, ema_half_life=2000),
 )
 
 
-def sample_pair(run: Run, teacher: Teacher, count: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+def sample_pair(
+    run: GeneratorRun, teacher: Teacher, count: int
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """One batch: z, psi [N, 1, 1] (half of them 1, half uniform from 0.4), the teacher's maps."""
     z = unit_z(count, run.random)
     psi = _PSI_LOW + (1 - _PSI_LOW) * torch.rand(count, 1, 1, generator=run.random)
@@ -78,7 +80,9 @@ def sample_pair(run: Run, teacher: Teacher, count: int) -> tuple[Tensor, Tensor,
     return z, psi, [tap.float() for tap in taps]
 
 
-def step(run: Run, teacher: Teacher, features: LiteFeatures, phase: Phase) -> dict[str, float]:
+def step(
+    run: GeneratorRun, teacher: Teacher, features: LiteFeatures, phase: TrainingPhase
+) -> dict[str, float]:
     """One update of the student, and of the adversary where the phase has one; the loss terms."""
     z, psi, taps = sample_pair(run, teacher, phase.batch)
     student = run.student
@@ -123,7 +127,7 @@ def train(
     teacher_file: Path,
     scores_file: Path,
     out: Path,
-    phases: tuple[Phase, ...] = PHASES,
+    phases: tuple[TrainingPhase, ...] = PHASES,
     seed: int = 0,
     threads: int = 1,
     save_seconds: float = 120.0,
@@ -143,7 +147,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     teacher = load_teacher(teacher_file)
     features = LiteFeatures()
-    run = Run(teacher, seed)
+    run = GeneratorRun(teacher, seed)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         run.restore(torch.load(checkpoint, map_location="cpu", weights_only=True))
@@ -151,7 +155,7 @@ def train(
         print(f"continuing phase {run.phase} at {run.done} images")
     else:
         run.verdict = learn_verdict(scores_file)
-    judge: Judge | None = None
+    judge: FrechetEvaluator | None = None
     started, saved = time.monotonic() - run.seconds, time.monotonic()
 
     def save() -> None:
@@ -174,7 +178,7 @@ def train(
             last = run.done >= phase.images
             if phase.feature and (last or run.done // judge_images != before // judge_images):
                 save()  # judging takes minutes
-                judge = judge or Judge(teacher, run.verdict, features, judge_count)
+                judge = judge or FrechetEvaluator(teacher, run.verdict, features, judge_count)
                 compare(run, out, judge, started)
                 save()
         if not phase.feature:
@@ -184,7 +188,7 @@ def train(
     return checkpoint
 
 
-def compare(run: Run, out: Path, judge: Judge, started: float) -> None:
+def compare(run: GeneratorRun, out: Path, judge: FrechetEvaluator, started: float) -> None:
     """Look at the averaged student beside the teacher, and keep it if it is the best so far."""
     distance = judge.distance(run.average)
     print(f"frechet {distance:.1f}, floor {judge.floor:.1f}", flush=True)
@@ -195,7 +199,7 @@ def compare(run: Run, out: Path, judge: Judge, started: float) -> None:
         keep_best(run, out, distance, judge.floor)
 
 
-def set_rates(run: Run, phase: Phase) -> None:
+def set_rates(run: GeneratorRun, phase: TrainingPhase) -> None:
     """Learning rates at the point where the run is."""
     rate = phase.lr * (1 - run.done / phase.images if phase.decay else 1.0)
     for group in run.muon.param_groups:
@@ -204,7 +208,9 @@ def set_rates(run: Run, phase: Phase) -> None:
         group["lr"] = rate * factor
 
 
-def log(out: Path, run: Run, phase: Phase, terms: dict[str, float], seconds: float) -> None:
+def log(
+    out: Path, run: GeneratorRun, phase: TrainingPhase, terms: dict[str, float], seconds: float
+) -> None:
     """Append one line to metrics.csv and print it."""
     path = out / "metrics.csv"
     names = ("pixel", "hint", "feature", "fooled", "caught")
@@ -219,14 +225,14 @@ def log(out: Path, run: Run, phase: Phase, terms: dict[str, float], seconds: flo
     print(*row, flush=True)
 
 
-def sheets(run: Run, out: Path, label: str) -> None:
+def sheets(run: GeneratorRun, out: Path, label: str) -> None:
     """A hundred faces of the averaged student, always the same z, at three psi."""
     z = unit_z(100, torch.Generator().manual_seed(99))
     for psi in (0.5, 0.7, 1.0):
         save_sheet(faces(run.average, z, psi), out / f"sheet-{label}-psi{psi}.png")
 
 
-def keep_best(run: Run, out: Path, distance: float, floor: float) -> None:
+def keep_best(run: GeneratorRun, out: Path, distance: float, floor: float) -> None:
     """Save the averaged weights with their distance."""
     state = {
         "network": json.dumps(NETWORK),

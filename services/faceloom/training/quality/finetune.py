@@ -29,7 +29,7 @@ from faceloom.training.quality.calibration import (
 )
 from faceloom.training.quality.choices import Choices
 from faceloom.training.quality.pictures import write_card_pictures
-from faceloom.training.runs import Run, save_model
+from faceloom.training.runs import TrainingRun, save_model
 
 BATCH = 32
 RATE = 3e-4
@@ -48,7 +48,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FilterComparison:
     """The old and the new filter on the same held-out labels."""
 
     labels: int
@@ -71,7 +71,7 @@ def fine_tune(
     precision: float = 0.9,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
-) -> Comparison:
+) -> FilterComparison:
     """Fine-tune `old` and write the model folder `out`; resumes from `checkpoint`.
 
     Kept and rejected faces come equally often, whatever the labels' shares are. The "tune" part calibrates
@@ -96,7 +96,7 @@ def fine_tune(
     before = MixNetS(**old.network)
     before.load_state_dict(load_weights(old))
     scores = _probabilities(new, KEEP, faces, side)
-    comparison = Comparison(
+    comparison = FilterComparison(
         labels=len(choices.keep),
         held_out=len(keep),
         old=_judge(
@@ -138,7 +138,7 @@ def _learn(
     answers = torch.cat([torch.ones(BATCH // 2), torch.zeros(BATCH // 2)])
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
-    run = Run.start(network, optimizer, seed, checkpoint)
+    run = TrainingRun.start(network, optimizer, seed, checkpoint)
     # In eval mode the statistics of the many faces seen before are kept, not those of a few labels.
     network.eval()
     for step in run.steps(steps, RATE, save_every=50, warm_up=20):

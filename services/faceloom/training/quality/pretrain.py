@@ -18,7 +18,7 @@ from faceloom.training.features import LiteFeatures
 from faceloom.training.quality.augment import SIDE, augment, spoil
 from faceloom.training.quality.calibration import normalise
 from faceloom.training.quality.distill_teacher import FEATURES, pooled_features
-from faceloom.training.runs import Run
+from faceloom.training.runs import TrainingRun
 
 
 class Pupil(nn.Module):
@@ -63,7 +63,7 @@ def pretrain(
     pupil.mean.copy_(sample.mean(0))
     pupil.std.copy_(sample.std(0) + 1e-3)
     optimizer = torch.optim.AdamW(pupil.parameters(), rate, weight_decay=0.02)
-    run = Run.start(pupil, optimizer, seed, checkpoint)
+    run = TrainingRun.start(pupil, optimizer, seed, checkpoint)
     intact = (torch.arange(batch) >= batch // 2).long()
     for step in run.steps(images // batch, rate, save_every):
         chosen = torch.randint(len(data), (batch,), generator=run.rng)

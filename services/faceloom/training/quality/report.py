@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 BINS = 10
 
 
-def auc(scores: Floats, keep: Bools) -> float:
+def auc(scores: Doubles, keep: Bools) -> float:
     """Area under the ROC curve: how often a kept face outscores a rejected one, ties half."""
     good, bad = scores[keep], scores[~keep]
     if not len(good) or not len(bad):
@@ -29,7 +29,7 @@ class Operating:
     accepted_share: float
 
 
-def operating_point(scores: Floats, keep: Bools, threshold: float) -> Operating:
+def operating_point(scores: Doubles, keep: Bools, threshold: float) -> Operating:
     accepted = scores >= threshold
     hits = int((accepted & keep).sum())
     return Operating(
@@ -41,7 +41,7 @@ def operating_point(scores: Floats, keep: Bools, threshold: float) -> Operating:
 
 
 def choose_threshold(
-    scores: Floats, keep: Bools, precision: float, least_recall: float = 0.1
+    scores: Doubles, keep: Bools, precision: float, least_recall: float = 0.1
 ) -> Operating:
     """The lowest threshold from which on precision holds: there and at every higher one with at
     least `least_recall`. A dip further up would mean that the lower one was luck. If none holds,
@@ -56,7 +56,7 @@ def choose_threshold(
     return best or max(points, key=lambda point: point.precision)
 
 
-def calibration_bins(scores: Floats, keep: Bools) -> list[dict[str, float]]:
+def calibration_bins(scores: Doubles, keep: Bools) -> list[dict[str, float]]:
     """Mean score and share of kept faces in each tenth of the score range that occurs."""
     index = np.minimum((scores * BINS).astype(int), BINS - 1)
     return [

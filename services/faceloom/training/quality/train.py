@@ -34,12 +34,12 @@ from faceloom.training.quality.calibration import (
 from faceloom.training.quality.distill_teacher import Tutor
 from faceloom.training.quality.labels import Labelled
 from faceloom.training.quality.pictures import write_card_pictures
-from faceloom.training.runs import Run, save_model
+from faceloom.training.runs import TrainingRun, save_model
 
 LICENCE = "MIT"
 
 Rows = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float64]
+ScoreArray = npt.NDArray[np.float64]
 
 
 def start_from(network: MixNetS, pretrained: Path) -> None:
@@ -64,7 +64,7 @@ def distil(
         start_from(network, pretrained)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
-    run = Run.start(network, optimizer, seed, checkpoint)
+    run = TrainingRun.start(network, optimizer, seed, checkpoint)
     network.train()
     for step in run.steps(images // batch, rate, save_every=100):
         chosen = torch.randint(len(faces), (batch,), generator=run.rng)
@@ -155,7 +155,7 @@ def lessons(tutor: Tutor, unlabelled: Path, labelled: Tensor) -> tuple[Tensor, T
     return pool, (wanted - wanted.mean(0)) / wanted.std(0)
 
 
-def cross_scores(many: MixNetS, data: Labelled, halves: Sequence[Rows]) -> Scores:
+def cross_scores(many: MixNetS, data: Labelled, halves: Sequence[Rows]) -> ScoreArray:
     """Every labelled face of the two halves by the head that does not know its label; 0 for others."""
     outputs = scores_by(many, data.faces)
     unseen = np.zeros(len(data.keep))
@@ -165,18 +165,18 @@ def cross_scores(many: MixNetS, data: Labelled, halves: Sequence[Rows]) -> Score
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutResult:
     """What the held-out labels say of the filter."""
 
     faces: Tensor
-    scores: Scores
+    scores: ScoreArray
     threshold: float
     metrics: dict[str, Any]
 
 
 def hold_out(
     network: MixNetS, tutor: Tutor, data: Labelled, two_fold_threshold: float, precision: float
-) -> HeldOut:
+) -> HeldOutResult:
     """Judge the filter by labels that nothing was learned from; they may raise the threshold."""
     held = np.flatnonzero(data.held_out)
     faces, keep = data.faces[held], data.keep[held]
@@ -197,7 +197,7 @@ def hold_out(
         "expected_calibration_error": round(reports.expected_calibration_error(bins), 4),
         "calibration": bins,
     }  # fmt: skip
-    return HeldOut(faces, scores, threshold, metrics)
+    return HeldOutResult(faces, scores, threshold, metrics)
 
 
 def rounded(point: reports.Operating) -> dict[str, float]:

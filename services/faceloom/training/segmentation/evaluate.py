@@ -23,18 +23,18 @@ NETWORK: dict[str, Any] = {"classes": CLASSES, "width": 0.25}
 
 
 @dataclass(frozen=True)
-class Data:
+class LabelledFaces:
     """Training faces and what is drawn over them; the last HELD_OUT are for the report."""
 
     faces: Tensor  # uint8 [K,3,64,64]
     labels: Tensor  # uint8 [K,256,256]
 
     @staticmethod
-    def load(faces: Path, labels: Path) -> "Data":
+    def load(faces: Path, labels: Path) -> "LabelledFaces":
         with np.load(labels) as data:
             index, painted = data["index"], data["labels"]
         pictures = torch.from_numpy(np.load(faces)[index]).permute(0, 3, 1, 2).contiguous()
-        return Data(pictures, torch.from_numpy(painted))
+        return LabelledFaces(pictures, torch.from_numpy(painted))
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def intersection_over_union(confusion: Tensor) -> dict[str, float]:
     }
 
 
-def evaluate(average: dict[str, Tensor], data: Data, seed: int) -> dict[str, object]:
+def evaluate(average: dict[str, Tensor], data: LabelledFaces, seed: int) -> dict[str, object]:
     """IoU against pseudo-labels of held-out faces: as they are, in distant scenes at one look, and
     in distant scenes as the service gives them, with a second look at the face."""
     network = load_average(average)
@@ -121,7 +121,7 @@ def large(faces: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(upscaled)).permute(0, 3, 1, 2).float() / 255
 
 
-def preview(average: dict[str, Tensor], data: Data, path: Path, count: int = 24) -> None:
+def preview(average: dict[str, Tensor], data: LabelledFaces, path: Path, count: int = 24) -> None:
     """Held-out faces as they are and in distant scenes, with what the network sees in them."""
     network = load_average(average)
     rng = torch.Generator().manual_seed(5)
@@ -138,7 +138,7 @@ def preview(average: dict[str, Tensor], data: Data, path: Path, count: int = 24)
     write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
 
 
-def write_card_pictures(average: dict[str, Tensor], data: Data, folder: Path) -> None:
+def write_card_pictures(average: dict[str, Tensor], data: LabelledFaces, folder: Path) -> None:
     """64 overlays of held-out faces for the model card."""
     network = load_average(average)
     images = large(data.faces[-HELD_OUT:][:64])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from faceloom.core.arrays import Floats
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.layouts.labels import LabelMap
 from faceloom.training.segmentation import face_mesh
@@ -20,7 +21,6 @@ SIDE = 256  # of the label maps
 WORK = face_mesh.PERSON_SIDE  # side at which the colour models are fitted
 SKIN, HAIR, NECK, CLOTH = range(4)
 REGIONS = tuple(CLASS_NAMES.index(name) for name in ("skin", "hair", "neck", "cloth"))
-Floats = NDArray[np.float32]
 
 
 def polygon(points: Floats, side: int) -> NDArray[np.bool_]:

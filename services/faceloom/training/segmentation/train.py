@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from faceloom.segmentation.network import BiSeNet
 from faceloom.store.model import file_sha256
-from faceloom.training.runs import Run, save_model
+from faceloom.training.runs import TrainingRun, save_model
 from faceloom.training.segmentation.evaluate import (
     CLASSES,
     HELD_OUT,
     NETWORK,
     SIDE,
-    Data,
+    LabelledFaces,
     evaluate,
     normalise,
     preview,
@@ -87,12 +87,12 @@ def train(
     faces is written beside the checkpoint whenever that is saved.
     """
     started = time.monotonic()
-    data = Data.load(faces, labels)
+    data = LabelledFaces.load(faces, labels)
     count = len(data.faces) - HELD_OUT
     torch.manual_seed(seed)
     network = BiSeNet(**NETWORK).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
-    run = Run.start(network, optimizer, seed, checkpoint)
+    run = TrainingRun.start(network, optimizer, seed, checkpoint)
     weights = class_weights(data.labels)
     # Of its own seed, so that a resumed run goes on exactly as an undisturbed one would.
     grounds = Grounds(SIDE, torch.Generator().manual_seed(seed + 1))

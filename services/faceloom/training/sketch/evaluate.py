@@ -25,7 +25,7 @@ BLACK, WHITE = 0.4, 0.9
 
 
 @dataclass(frozen=True)
-class Data:
+class DrawnFaces:
     """Training faces, layouts and drawings; the last HELD_OUT are for the report."""
 
     faces: Tensor  # uint8 [K,3,64,64]
@@ -33,13 +33,13 @@ class Data:
     drawings: Tensor  # uint8 [K,256,256], 255 paper
 
     @staticmethod
-    def load(faces: Path, labels: Path, drawings: Path) -> "Data":
+    def load(faces: Path, labels: Path, drawings: Path) -> "DrawnFaces":
         with np.load(drawings) as data:
             index, drawn = data["index"], data["drawings"]
         with np.load(labels) as data:
             painted = data["labels"][: len(index)]
         pictures = torch.from_numpy(np.load(faces)[index]).permute(0, 3, 1, 2).contiguous()
-        return Data(pictures, torch.from_numpy(painted), torch.from_numpy(drawn))
+        return DrawnFaces(pictures, torch.from_numpy(painted), torch.from_numpy(drawn))
 
     def scenes(
         self, chosen: Tensor, grounds: Grounds, distant_share: float, rng: torch.Generator
@@ -70,7 +70,7 @@ def large(faces: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(upscaled)).permute(0, 3, 1, 2).float() / 255
 
 
-def evaluate(average: dict[str, Tensor], data: Data) -> dict[str, object]:
+def evaluate(average: dict[str, Tensor], data: DrawnFaces) -> dict[str, object]:
     """Lines found on held-out faces: precision and recall of ink within two pixels of the target's,
     and how clean the sheet is (share of pixels that are neither paper nor line)."""
     drawn = draw_with(average, large(data.faces[-HELD_OUT:]))
@@ -103,7 +103,7 @@ def rows_of_three(
     ]
 
 
-def preview(average: dict[str, Tensor], data: Data, path: Path, count: int = 16) -> None:
+def preview(average: dict[str, Tensor], data: DrawnFaces, path: Path, count: int = 16) -> None:
     """Held-out faces as they are and in scenes: photo, drawing, target."""
     rng = torch.Generator().manual_seed(5)
     half = torch.arange(len(data.faces) - HELD_OUT, len(data.faces) - HELD_OUT + count // 2)
@@ -114,7 +114,7 @@ def preview(average: dict[str, Tensor], data: Data, path: Path, count: int = 16)
     write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
 
 
-def write_card_pictures(average: dict[str, Tensor], data: Data, folder: Path) -> None:
+def write_card_pictures(average: dict[str, Tensor], data: DrawnFaces, folder: Path) -> None:
     """For the model card: held-out photos with the learned and the classical drawing."""
     images = large(data.faces[-HELD_OUT:][:24])
     pixels = (images.permute(0, 2, 3, 1) * 255).byte().numpy()

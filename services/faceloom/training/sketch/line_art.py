@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from faceloom.core.arrays import Floats
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.layouts.labels import LabelMap
-from faceloom.training.sketch.strokes import SIDE, Floats, draw_face
+from faceloom.training.sketch.strokes import SIDE, draw_face
 
 FACE_CLASSES = (
     "skin", "nose", "neck", "mouth", "u_lip", "l_lip", "l_eye", "r_eye", "l_brow", "r_brow",

@@ -3,17 +3,16 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from faceloom.core.arrays import Floats
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.layouts.labels import LabelMap
 from faceloom.training.segmentation import face_mesh
 
 SIDE = 256
 SUPERSAMPLING = 3
-Floats = NDArray[np.float32]
 
 
 def spline(points: Floats, per_segment: int = 6) -> Floats:

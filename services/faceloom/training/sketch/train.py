@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from faceloom.sketch.network import SketchSimplification
 from faceloom.store.model import file_sha256
-from faceloom.training.runs import Run, save_model
+from faceloom.training.runs import TrainingRun, save_model
 from faceloom.training.segmentation.scenes import Grounds, Scenes
 from faceloom.training.sketch.critic import Studio
 from faceloom.training.sketch.evaluate import (
@@ -31,7 +31,7 @@ from faceloom.training.sketch.evaluate import (
     SIDE,
     STD,
     WHITE,
-    Data,
+    DrawnFaces,
     evaluate,
     network_input,
     preview,
@@ -83,14 +83,14 @@ def train(
     faces is written beside the checkpoint whenever that is saved.
     """
     started = time.monotonic()
-    data = Data.load(faces, labels, drawings)
+    data = DrawnFaces.load(faces, labels, drawings)
     count = len(data.faces) - HELD_OUT
     torch.manual_seed(seed)
     network = SketchSimplification(**NETWORK)
     initialise(network)
     studio = Studio(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = new_optimizer(studio, rate)
-    run = Run.start(studio, optimizer, seed, checkpoint)
+    run = TrainingRun.start(studio, optimizer, seed, checkpoint)
     # Of its own seed, so that a resumed run goes on exactly as an undisturbed one would.
     grounds = Grounds(SIDE, torch.Generator().manual_seed(seed + 1))
     total = images // batch

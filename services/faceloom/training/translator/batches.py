@@ -23,7 +23,7 @@ _ORDER, _CHANGES = 0, 1
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """What one process computes at once.
 
     Args:
@@ -37,7 +37,7 @@ class Batch:
     w: Tensor
 
 
-class Order:
+class BatchOrder:
     """Every epoch is a permutation of all pictures."""
 
     def __init__(self, count: int, seed: int) -> None:
@@ -71,11 +71,11 @@ class Batches:
         self._task = task
         self._pairs = pairs
         self._seed = seed
-        self._order = Order(len(pairs), seed)
+        self._order = BatchOrder(len(pairs), seed)
         self._strength = strength
         self._device = device
 
-    def at(self, places: Sequence[int]) -> Batch:
+    def at(self, places: Sequence[int]) -> PairBatch:
         """The augmented pictures at these places of the run."""
         rows = [
             np.random.default_rng((self._seed, _CHANGES, place)).random(DRAWS, np.float32)
@@ -84,18 +84,18 @@ class Batches:
         draws = Draws(torch.from_numpy(np.stack(rows)).to(self._device))
         return self._batch([self._order.at(place) for place in places], draws)
 
-    def plain(self, indices: Sequence[int]) -> Batch:
+    def plain(self, indices: Sequence[int]) -> PairBatch:
         """Pictures as they are."""
         return self._batch(indices, None)
 
-    def _batch(self, indices: Sequence[int], draws: Draws | None) -> Batch:
+    def _batch(self, indices: Sequence[int], draws: Draws | None) -> PairBatch:
         chosen = torch.as_tensor(indices)
         conditions, faces, w = (
             tensor[chosen].to(self._device)
             for tensor in (self._pairs.conditions, self._pairs.faces, self._pairs.w)
         )
         x = self._input(conditions, draws).contiguous(memory_format=torch.channels_last)
-        return Batch(x, images(faces), w)
+        return PairBatch(x, images(faces), w)
 
     def _input(self, conditions: Tensor, draws: Draws | None) -> Tensor:
         if draws is None:

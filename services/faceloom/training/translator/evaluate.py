@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceloom.core.images import Pixels
+from faceloom.core.arrays import Pixels
 from faceloom.training.generator.frechet import Features, feature_statistics, frechet_distance
-from faceloom.training.translator.held_out import HeldOut, read_held_out
+from faceloom.training.translator.held_out import HeldOutFace, read_held_out
 from faceloom.training.translator.local_services import Redrawing, Translating
 from faceloom.training.translator.losses import feature_distance
 from faceloom.training.translator.measures import diversity, layout_iou, line_match, psnr
@@ -34,11 +34,11 @@ _PEOPLE: Final = 32
 _PART: Final = 50
 
 # The n-th held-out face -> the pictures that a row of the table answers with, always as many.
-Answer: TypeAlias = Callable[[int], Sequence[Pixels]]
+Contender: TypeAlias = Callable[[int], Sequence[Pixels]]
 
 
 @dataclass(frozen=True)
-class Question:
+class EvaluationSpec:
     """What is evaluated on what.
 
     Args:
@@ -63,7 +63,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Row:
+class EvaluationRow:
     """One line of the table.
 
     Args:
@@ -82,7 +82,7 @@ class Evaluation:
     """The outcome.
 
     Args:
-        question: What was evaluated.
+        spec: What was evaluated.
         digests: Of the weights by `model` and `baseline_model`, and of the `dataset`.
         held_out: The first of the faces.
         count: How many faces there were.
@@ -90,58 +90,58 @@ class Evaluation:
         distance_of_people: Mean perceptual distance of different true faces.
     """
 
-    question: Question
+    spec: EvaluationSpec
     digests: Mapping[str, str]
-    held_out: Sequence[HeldOut]
+    held_out: Sequence[HeldOutFace]
     count: int
-    rows: Mapping[str, Row]
+    rows: Mapping[str, EvaluationRow]
     distance_of_people: float
 
 
 def evaluate(
-    question: Question,
+    spec: EvaluationSpec,
     features: Features,
     tell: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> Evaluation:
     """Translate the held-out faces' conditions, and measure the answers.
 
     Args:
-        question: What to evaluate.
+        spec: What to evaluate.
         features: The perceptual space.
         tell: Told which row of the table is at which face, of how many.
 
     Raises:
-        UsageError: The dataset or a model is not what the question needs.
+        UsageError: The dataset or a model is not what the evaluation needs.
         BrokenModel: A model folder is damaged.
     """
-    translator = Translating(question.model, question.task)
+    translator = Translating(spec.model, spec.task)
     digests = {"model": translator.model.weights.sha256}
     plain_loss = None
-    if question.baseline_model is not None:
-        plain_loss = Translating(question.baseline_model, question.task)
+    if spec.baseline_model is not None:
+        plain_loss = Translating(spec.baseline_model, spec.task)
         digests["baseline_model"] = plain_loss.model.weights.sha256
     digests["dataset"], faces = read_held_out(
-        question.dataset, question.task, translator.side, question.split, question.limit
+        spec.dataset, spec.task, translator.side, spec.split, spec.limit
     )
-    answers = _answers(question, faces, translator, plain_loss)
-    examiner = Examiner(faces, features, Redrawing(question.profile))
+    answers = _answers(spec, faces, translator, plain_loss)
+    examiner = Examiner(faces, features, Redrawing(spec.profile))
     rows = {name: examiner.row(answer, partial(tell, name)) for name, answer in answers.items()}
     people = diversity(features(_stacked([one.face for one in faces[:_PEOPLE]])))
-    return Evaluation(question, digests, faces[:EXAMPLES], len(faces), rows, people)
+    return Evaluation(spec, digests, faces[:EXAMPLES], len(faces), rows, people)
 
 
 def _answers(
-    question: Question,
-    faces: Sequence[HeldOut],
+    spec: EvaluationSpec,
+    faces: Sequence[HeldOutFace],
     translator: Translating,
     plain_loss: Translating | None,
-) -> dict[str, Answer]:
+) -> dict[str, Contender]:
     """What each row of the table answers."""
-    conditions = [one.condition(question.task) for one in faces]
+    conditions = [one.condition(spec.task) for one in faces]
     mean_face = translator.mean_face(conditions[0])
     # Every face has styles of its own, or the answers together would have only a few.
-    count = question.variants
-    answers: dict[str, Answer] = {
+    count = spec.variants
+    answers: dict[str, Contender] = {
         TRANSLATOR: lambda n: [translator.plain(conditions[n])],
         STYLED: lambda n: translator.variants(conditions[n], count, seed=n * count),
     }
@@ -163,13 +163,15 @@ class Examiner:
         redrawing: What can be seen in an answer.
     """
 
-    def __init__(self, faces: Sequence[HeldOut], features: Features, redrawing: Redrawing) -> None:
+    def __init__(
+        self, faces: Sequence[HeldOutFace], features: Features, redrawing: Redrawing
+    ) -> None:
         self._faces = faces
         self._features = features
         self._redrawing = redrawing
         self._truths = self._statistics([one.face for one in faces])
 
-    def row(self, answer: Answer, tell: Callable[[int, int], None]) -> Row:
+    def row(self, answer: Contender, tell: Callable[[int, int], None]) -> EvaluationRow:
         """The line of the table for one way to answer."""
         values = defaultdict(list)
         firsts, examples = [], []
@@ -183,9 +185,9 @@ class Examiner:
             tell(place + 1, len(self._faces))
         # Of equal sets it is 0 but for rounding, which may be below.
         distance = max(0.0, frechet_distance(self._statistics(firsts), self._truths))
-        return Row(values, distance, examples)
+        return EvaluationRow(values, distance, examples)
 
-    def _measured(self, pictures: Sequence[Pixels], truth: HeldOut) -> dict[str, float]:
+    def _measured(self, pictures: Sequence[Pixels], truth: HeldOutFace) -> dict[str, float]:
         """Means over the pictures of one held-out face."""
         maps = self._features(_stacked(pictures))
         true_maps = self._features(_stacked([truth.face]))

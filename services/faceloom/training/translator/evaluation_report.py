@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from faceloom.core.images import Pixels
+from faceloom.core.arrays import Pixels
 from faceloom.layouts.labels import colourise
 from faceloom.training.runs import contact_sheet, upscale, write_atomically
 from faceloom.training.translator.evaluate import (
@@ -21,10 +21,10 @@ from faceloom.training.translator.evaluate import (
     STYLED,
     TRANSLATOR,
     Evaluation,
-    Question,
-    Row,
+    EvaluationRow,
+    EvaluationSpec,
 )
-from faceloom.training.translator.held_out import HeldOut
+from faceloom.training.translator.held_out import HeldOutFace
 from faceloom.training.translator.measures import MEASURES
 from faceloom.translator.model import SEGMENTATION, SKETCH
 
@@ -34,7 +34,7 @@ _COVERAGE: Final = 1.96
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BaselineComparison:
     """The translator against the baseline that comes closest to it.
 
     Args:
@@ -65,25 +65,27 @@ class Comparison:
         )
 
 
-def verdict(evaluation: Evaluation) -> list[Comparison]:
+def verdict(evaluation: Evaluation) -> list[BaselineComparison]:
     """The translator against all baselines: on perceptual distance, and on what its task is about."""
-    task = evaluation.question.task
+    task = evaluation.spec.task
     adherence = "line_f1_2px" if task == SKETCH else "layout_mean_iou"
     return [_closest(evaluation.rows, measure) for measure in ("perceptual_distance", adherence)]
 
 
-def _closest(rows: Mapping[str, Row], measure: str) -> Comparison:
+def _closest(rows: Mapping[str, EvaluationRow], measure: str) -> BaselineComparison:
     baselines = [name for name in (PLAIN_LOSS, NEIGHBOUR, MEAN_FACE) if name in rows]
     found = []
     for name in baselines:
         ours, theirs = (np.asarray(rows[key].values[measure]) for key in (TRANSLATOR, name))
         leads = MEASURES[measure].better * (ours - theirs)
         error = _COVERAGE * leads.std(ddof=1) / math.sqrt(len(leads))
-        found.append(Comparison(measure, name, float(leads.mean()), float(error), len(baselines)))
+        found.append(
+            BaselineComparison(measure, name, float(leads.mean()), float(error), len(baselines))
+        )
     return min(found, key=lambda comparison: comparison.lead)
 
 
-def means(row: Row) -> dict[str, float | None]:
+def means(row: EvaluationRow) -> dict[str, float | None]:
     """Every measure of a row; None where it has none: of one picture there is no diversity."""
     known = {name: float(np.mean(values)) for name, values in row.values.items()}
     known["frechet_distance"] = row.frechet_distance
@@ -92,13 +94,13 @@ def means(row: Row) -> dict[str, float | None]:
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation for machines; what is infinite or does not exist is null."""
-    question = evaluation.question
+    spec = evaluation.spec
     return {
-        "task": question.task,
-        "split": question.split,
+        "task": spec.task,
+        "split": spec.split,
         "faces": evaluation.count,
-        "variants": question.variants,
-        "profile": question.profile,
+        "variants": spec.variants,
+        "profile": spec.profile,
         "digests": dict(evaluation.digests),
         "better": {
             name: "higher" if measure.better > 0 else "lower" for name, measure in MEASURES.items()
@@ -129,11 +131,11 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def to_markdown(evaluation: Evaluation) -> str:
     """The table, the verdict, and what the numbers are."""
-    question = evaluation.question
+    spec = evaluation.spec
     table = "\n".join(_table(evaluation.rows))
     comparisons = "\n".join(f"- {comparison}" for comparison in verdict(evaluation))
     return f"""\
-{question.task} to face: {evaluation.count} {question.split} faces, {question.variants} variants of each.
+{spec.task} to face: {evaluation.count} {spec.split} faces, {spec.variants} variants of each.
 
 {table}
 
@@ -148,7 +150,7 @@ Fréchet distances are of {evaluation.count} pictures to {evaluation.count} and 
 """
 
 
-def _table(rows: Mapping[str, Row]) -> list[str]:
+def _table(rows: Mapping[str, EvaluationRow]) -> list[str]:
     """Markdown, its columns padded so that it also reads well in a terminal."""
     head = ["", *(f"{m.title} {'↑' if m.better > 0 else '↓'}" for m in MEASURES.values())]
     lines = [head]
@@ -180,16 +182,16 @@ def to_sheet(evaluation: Evaluation) -> Image.Image:
         )
         pictures = [truth.face, *(picture for pictures in answered for picture in pictures)]
         tiles += [
-            upscale(picture, _TILE) for picture in (_shown(truth, evaluation.question), *pictures)
+            upscale(picture, _TILE) for picture in (_shown(truth, evaluation.spec), *pictures)
         ]
     return contact_sheet(tiles, len(tiles) // len(evaluation.held_out))
 
 
-def _shown(truth: HeldOut, question: Question) -> Pixels:
+def _shown(truth: HeldOutFace, spec: EvaluationSpec) -> Pixels:
     """What the translator was given, in colour."""
-    if question.task == SKETCH:
+    if spec.task == SKETCH:
         return np.repeat(truth.sketch[..., None], 3, 2)
-    return colourise(truth.layout) if question.task == SEGMENTATION else truth.face
+    return colourise(truth.layout) if spec.task == SEGMENTATION else truth.face
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:

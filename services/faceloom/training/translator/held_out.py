@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceloom import datasets
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import UsageError
-from faceloom.core.images import Pixels
 from faceloom.datasets.records import FaceRecord
 from faceloom.training.translator.baselines import SIDE, neighbours
 from faceloom.training.translator.pairs import KINDS, TRAIN, Pairs, read_dataset
@@ -16,7 +16,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutFace:
     """One face with what can be seen in it, as the build wrote them.
 
     Args:
@@ -38,7 +38,7 @@ class HeldOut:
 
 def read_held_out(
     folder: Path, task: str, face_side: int, split: str, limit: int | None
-) -> tuple[str, list[HeldOut]]:
+) -> tuple[str, list[HeldOutFace]]:
     """The digest of a verified dataset, and the first faces of a split.
 
     Args:
@@ -72,8 +72,8 @@ def _first(pairs: Pairs, limit: int | None) -> Pairs:
     return Pairs(pairs.ids[:limit], pairs.conditions[:limit], pairs.faces[:limit], pairs.w[:limit])
 
 
-def _read(dataset: datasets.Dataset, record: FaceRecord, neighbour: Pixels) -> HeldOut:
+def _read(dataset: datasets.Dataset, record: FaceRecord, neighbour: Pixels) -> HeldOutFace:
     face, sketch, layout = (
         dataset.pixels(record, KINDS[of]) for of in (FACE, SKETCH, SEGMENTATION)
     )
-    return HeldOut(face, sketch, layout, neighbour)
+    return HeldOutFace(face, sketch, layout, neighbour)

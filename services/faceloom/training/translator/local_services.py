@@ -8,8 +8,9 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from faceloom.common.v1 import engine_pb2, image_pb2
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import UsageError, from_status
-from faceloom.core.images import Pixels, decode_grey, decode_rgb, encode
+from faceloom.core.images import decode_grey, decode_rgb, encode
 from faceloom.layouts.pictures import read_layout
 from faceloom.runtime.batch import run_batch
 from faceloom.runtime.service import service

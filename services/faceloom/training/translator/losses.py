@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceloom.training.features import LiteFeatures
-from faceloom.training.translator.options import Options
+from faceloom.training.translator.options import TrainingOptions
 
 TERMS = ("l2", "perceptual", "identity", "w_norm", "latent")
 
@@ -80,7 +80,7 @@ class Criterion(nn.Module):
 
     def __init__(
         self,
-        options: Options,
+        options: TrainingOptions,
         latent_avg: Tensor,
         spread: Tensor,
         perceptual: nn.Module,

@@ -6,13 +6,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from faceloom.core.arrays import Pixels
 from faceloom.training.translator.losses import feature_distance
-
-Pixels = NDArray[np.uint8]
 
 # As far from a line as ink may lie and still be on it.
 RADIUS: Final = 2

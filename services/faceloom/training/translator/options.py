@@ -10,7 +10,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TrainingOptions:
     """How an encoder is trained.
 
     Args:
@@ -103,7 +103,7 @@ class Options:
 
 
 PROFILES: Final = {
-    "tiny": Options(
+    "tiny": TrainingOptions(
         side=64,
         blocks=(1, 2, 2, 2),
         widths=(16, 32, 64, 96),
@@ -116,7 +116,7 @@ PROFILES: Final = {
         decode_every=2,
         w_norm_weight=0.0005,
     ),
-    "full": Options(
+    "full": TrainingOptions(
         side=256,
         blocks=(3, 4, 14, 3),
         widths=(64, 128, 256, 512),

@@ -14,18 +14,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faceloom import datasets
+from faceloom.core.arrays import Pixels
 from faceloom.core.errors import UsageError
 from faceloom.datasets.records import FaceRecord
 from faceloom.datasets.verification import dataset_faults
 from faceloom.layouts.classes import CLASS_NAMES
 from faceloom.stylegan2.network import Generator
-from faceloom.translator.conditions import Pixels, face_tensor, layout_tensor, sketch_tensor
+from faceloom.translator.conditions import face_tensor, layout_tensor, sketch_tensor
 from faceloom.translator.model import FACE, SEGMENTATION, SKETCH
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 # Told (what, done, in all).
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 
 # What the encoder sees, as the dataset calls it.
 KINDS: Final = {SKETCH: "sketches", SEGMENTATION: "layouts", FACE: "images"}
@@ -54,7 +55,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class PairedDataset:
     """A verified dataset, as far as one training needs it.
 
     Args:
@@ -76,8 +77,8 @@ def read_dataset(
     side: int,
     image_side: int,
     splits: Sequence[str] = (TRAIN, VALIDATION),
-    tell: Progress = lambda what, done, total: None,
-) -> Dataset:
+    tell: ProgressCallback = lambda what, done, total: None,
+) -> PairedDataset:
     """The pairs of a dataset that is exactly what its build wrote.
 
     Args:
@@ -117,7 +118,7 @@ def read_dataset(
         told = _told(chosen, partial(tell, f"reading {split}"))
         found[split] = read_pairs(dataset, told, w, task, side, image_side)
     generator = recipe.models["generator"].digest
-    return Dataset(dataset.summary.dataset_digest, recipe.spec.seed, generator, found)
+    return PairedDataset(dataset.summary.dataset_digest, recipe.spec.seed, generator, found)
 
 
 def read_pairs(

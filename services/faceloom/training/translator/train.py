@@ -19,8 +19,14 @@ from faceloom.training.translator.export import export
 from faceloom.training.translator.identity import load_identity
 from faceloom.training.translator.losses import Criterion, LiteDistance
 from faceloom.training.translator.lpips import load_lpips
-from faceloom.training.translator.options import Options
-from faceloom.training.translator.pairs import TRAIN, Dataset, Progress, check_latents, read_dataset
+from faceloom.training.translator.options import TrainingOptions
+from faceloom.training.translator.pairs import (
+    TRAIN,
+    PairedDataset,
+    ProgressCallback,
+    check_latents,
+    read_dataset,
+)
 from faceloom.training.translator.run_folder import RunFolder
 from faceloom.training.translator.trainer import Trainer
 from faceloom.training.translator.weight_files import digest_of
@@ -33,13 +39,13 @@ _FIRST_STYLES = 0.02
 def train(
     task: str,
     dataset: Path,
-    options: Options,
+    options: TrainingOptions,
     out: Path,
     generator: Path,
     lpips_weights: Sequence[Path] = (),
     id_weights: Path | None = None,
     device: str = "auto",
-    progress: Progress = lambda what, done, total: None,
+    progress: ProgressCallback = lambda what, done, total: None,
 ) -> None:
     """Train an encoder, or go on with the run in `out`, and write the model to `out / "model"`.
 
@@ -89,7 +95,7 @@ def train(
             world.wait()
 
 
-def new_translator(task: str, options: Options, generator: Model) -> Translator:
+def new_translator(task: str, options: TrainingOptions, generator: Model) -> Translator:
     """A translator of one task with a fresh encoder and the generator's decoder."""
     translator = Translator(generator.network, {task: options.encoder})
     translator.decoder.load_state_dict(load_weights(generator))
@@ -99,8 +105,8 @@ def new_translator(task: str, options: Options, generator: Model) -> Translator:
 
 def describe(
     task: str,
-    data: Dataset,
-    options: Options,
+    data: PairedDataset,
+    options: TrainingOptions,
     lpips_weights: Sequence[Path],
     id_weights: Path | None,
 ) -> dict[str, Any]:
@@ -157,7 +163,7 @@ def lite_distance() -> LiteDistance:
         raise UsageError(f"{how_to_install(str(error.name))}; or give --lpips-weights") from None
 
 
-def check_precision(options: Options, device: torch.device) -> None:
+def check_precision(options: TrainingOptions, device: torch.device) -> None:
     """Make sure that the device can do what is asked for.
 
     Raises:

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from faceloom.training.translator.batch_norm import use_global_statistics
-from faceloom.training.translator.batches import Batch, Batches
+from faceloom.training.translator.batches import Batches, PairBatch
 from faceloom.training.translator.distributed import World
 from faceloom.training.translator.losses import TERMS, Criterion
-from faceloom.training.translator.options import Options
-from faceloom.training.translator.pairs import TRAIN, VALIDATION, Dataset, Progress
+from faceloom.training.translator.options import TrainingOptions
+from faceloom.training.translator.pairs import TRAIN, VALIDATION, PairedDataset, ProgressCallback
 from faceloom.training.translator.run_folder import RunFolder
-from faceloom.training.translator.validate import Judge, Scores
+from faceloom.training.translator.validate import EncoderValidator, ValidationScores
 from faceloom.translator.model import Translator
 
 _BETAS = (0.9, 0.99)
@@ -48,10 +48,10 @@ class Trainer:
     def __init__(
         self,
         task: str,
-        options: Options,
+        options: TrainingOptions,
         translator: Translator,
         criterion: Criterion,
-        data: Dataset,
+        data: PairedDataset,
         folder: RunFolder,
         description: Mapping[str, Any],
         world: World,
@@ -72,7 +72,7 @@ class Trainer:
         seed, device = options.seed, world.device
         self.batches = Batches(task, train, seed, options.augment, device)
         plain = Batches(task, validation, seed, 0.0, device)
-        self.judge = Judge(
+        self.judge = EncoderValidator(
             task, plain, len(validation), options.batch, self.decoder, self.criterion
         )
         self.step = 0
@@ -82,7 +82,7 @@ class Trainer:
         if world.size > 1:
             self.model = DistributedDataParallel(self.encoder, forward_sync_buffers=False)
 
-    def run(self, progress: Progress) -> None:
+    def run(self, progress: ProgressCallback) -> None:
         """Do the steps that remain, telling of pairs in the first process."""
         options, since, images = self.options, time.monotonic(), 0
         while self.step < options.steps:
@@ -119,7 +119,7 @@ class Trainer:
         self.optimizer.step()
         return means
 
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+    def _terms(self, batch: PairBatch) -> dict[str, Tensor]:
         """The loss of one part. Networks run in the chosen precision, distances in float32."""
         self.model.train()
         chosen = self.options.decoded(self.step)
@@ -172,7 +172,7 @@ class Trainer:
         }
         self.folder.append_metrics(row)
 
-    def _validate(self) -> Scores:
+    def _validate(self) -> ValidationScores:
         """Scores of the averaged weights, which are kept when none were better."""
         scores = self.judge.scores(self.average)
         if scores.perceptual < self.best:
@@ -212,7 +212,7 @@ class Trainer:
             self.folder.forget_metrics_after(self.step)
 
 
-def rate_at(step: int, options: Options) -> float:
+def rate_at(step: int, options: TrainingOptions) -> float:
     """The learning rate of a step: a linear rise, then half a cosine."""
     rise = min(1.0, (step + 1) / options.warm_up)
     fall = 0.5 * (1 + math.cos(math.pi * step / options.steps))

@@ -13,7 +13,7 @@ from faceloom.layouts.classes import PALETTE
 from faceloom.stylegan2.network import Generator
 from faceloom.training.contact_sheets import to_uint8
 from faceloom.training.runs import contact_sheet
-from faceloom.training.translator.batches import Batch, Batches
+from faceloom.training.translator.batches import Batches, PairBatch
 from faceloom.training.translator.losses import Criterion
 from faceloom.translator.model import SEGMENTATION, SKETCH
 
@@ -25,14 +25,14 @@ _TILE = 128
 
 
 @dataclass(frozen=True)
-class Scores:
+class ValidationScores:
     """Means over the validation pairs; lower is better."""
 
     perceptual: float
     latent: float
 
 
-class Judge:
+class EncoderValidator:
     """Validation of encoders.
 
     Args:
@@ -61,7 +61,7 @@ class Judge:
         self._criterion = criterion
 
     @torch.inference_mode()
-    def scores(self, encoder: nn.Module) -> Scores:
+    def scores(self, encoder: nn.Module) -> ValidationScores:
         """Distances of an encoder in evaluation mode."""
         perceptual, latent, count = 0.0, 0.0, len(self._places)
         for start in range(0, count, self._chunk):
@@ -72,7 +72,7 @@ class Judge:
             known = self._criterion.latent_terms(w_plus, batch.w)
             perceptual += float(seen["perceptual"]) * len(places) / count
             latent += float(known["latent"]) * len(places) / count
-        return Scores(perceptual, latent)
+        return ValidationScores(perceptual, latent)
 
     @torch.inference_mode()
     def sheet(self, encoder: nn.Module) -> Image.Image:
@@ -83,7 +83,9 @@ class Judge:
         tiles = [tile for row in zip(*columns, strict=True) for tile in row]
         return contact_sheet(tiles, 3 * _COLUMNS)
 
-    def _shown_conditions(self, batch: Batch) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    def _shown_conditions(
+        self, batch: PairBatch
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         if self._task == SKETCH:
             return _shown(batch.x.expand(-1, 3, -1, -1) * 2 - 1)
         if self._task == SEGMENTATION:
