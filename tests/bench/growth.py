@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from faceloom.builds.options import Options
+from faceloom.builds.options import BuildOptions
 from faceloom.cli.build_display import BuildDisplay
 from faceloom.cli.build_service import build_in_service
 from faceloom.datasets.spec import BuildSpec
@@ -28,5 +28,5 @@ async def measure(scratch: Path) -> dict[str, Any]:
 
 
 async def _seconds(output: Path, spec: BuildSpec) -> float:
-    result = await build_in_service(spec, output, Options(), BuildDisplay(spec, quiet=True))
+    result = await build_in_service(spec, output, BuildOptions(), BuildDisplay(spec, quiet=True))
     return float(result["elapsed_seconds"])
