@@ -2,6 +2,7 @@
 
 It tells apart what will pass (try again), what is the request's own fault (`Refused`: the caller splits it),
 and what makes going on pointless (raised as it is: the build stops, and can be taken up again).
+That is retry with exponential backoff, and an adaptive limit of concurrency (AIMD, as in TCP).
 """
 
 import asyncio

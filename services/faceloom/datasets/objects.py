@@ -102,7 +102,9 @@ class Objects:
             self._store.put(path, data)
 
     def write_once(self, path: str, data: bytes) -> bool:
-        """Puts an object in place unless there is one; answers whether it did. Of many who try, one does."""
+        """Puts an object in place unless there is one (conditional put); answers whether it did. Of many who
+        try, one does.
+        """
         from obstore.exceptions import AlreadyExistsError
 
         try:

@@ -1,11 +1,12 @@
 """The queue in front of an engine: bounded, deadline-aware, and the place where calls become batches.
 
-An idle engine gets a call at once; nobody waits for company. While the engine is busy, calls pile up, and
-the next batch takes what is there, up to `max_batch` calls. The batch that is to lie ready for a busy worker
-has a moment to grow: it could not be begun in that moment anyway. A call whose client has gone, or whose
-deadline has passed, is dropped before it costs anything. A full queue refuses at the door and says when
-to come back. Who comes back finds places that newcomers do not get, and every second one from the head on:
-calls that are sent again at once, and take every place that becomes free, keep nobody out who waits as told.
+An idle engine gets a call at once; nobody waits for company. While the engine is busy, calls pile up, and the
+next batch takes what is there, up to `max_batch` calls (dynamic batching). The batch that is to lie ready for
+a busy worker has a moment to grow: it could not be begun in that moment anyway. A call whose client has gone,
+or whose deadline has passed, is dropped before it costs anything. A full queue refuses at the door (load
+shedding) and says when to come back. Who comes back finds places that newcomers do not get, and every second
+one from the head on: calls that are sent again at once, and take every place that becomes free, keep nobody
+out who waits as told.
 """
 
 import asyncio

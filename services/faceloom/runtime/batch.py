@@ -3,8 +3,9 @@
 `run_batch` sorts the samples of many calls by what may be computed together, feeds the network in chunks of
 one fixed size, and gives each call its own answer or its own error.
 
-The chunk size is fixed, and short chunks are padded, because CPU kernels choose their blocking by batch
-size: the same sample computed in a batch of 1 and of 16 can differ in its last bits.
+The chunk size is fixed, and short chunks are padded, because CPU kernels choose their blocking by batch size:
+the same sample computed in a batch of 1 and of 16 can differ in its last bits. So answers are deterministic
+(batch-invariant) under dynamic batching.
 """
 
 import logging

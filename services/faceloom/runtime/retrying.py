@@ -1,8 +1,8 @@
 """Tries calls again that a service could not take: one policy for the client, the commands and builds.
 
-Every call may be repeated, even one that a service had begun when it was lost: models answer the same
-request in the same way, and a call that changes something at the pipeline service carries an id or names
-the state that it wants.
+It is retry with exponential backoff and jitter. Every call is idempotent and may be repeated, even one that a
+service had begun when it was lost: models answer the same request in the same way, and a call that changes
+something at the pipeline service carries an id or names the state that it wants.
 """
 
 import asyncio

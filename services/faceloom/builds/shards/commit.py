@@ -2,13 +2,15 @@
 
 A shard is written into a temporary folder beside its place, every file is brought to the disk, the manifest
 with the sha256 of all files is written last, and one rename makes it count. A shard that is made again is a
-new generation, `00007.1` after `00007.0`, so there is no moment at which neither is there.
+new generation, `00007.1` after `00007.0`, so there is no moment at which neither is there. It is an atomic
+commit by write, fsync and rename: there is no log to replay, for what was not renamed does not count.
 
 A folder counts only if its manifest parses, is of the same recipe and blocks, and every hash verifies.
 Whatever else is found is made again, as the next generation.
 
 Any number of processes may commit at once, the same shard too: the first rename wins, and what the others
-made is the same. Only who holds the build's folder alone removes what is not its own.
+made is the same, so a commit is idempotent. Only who holds the build's folder alone removes what is not its
+own.
 """
 
 import errno

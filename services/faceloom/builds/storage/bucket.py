@@ -1,7 +1,7 @@
 """A build on an object store: the same files as in a folder, but that pictures stay in the shards' tars.
 
-There is no lock, and none is needed: shards and plans are put in place once, and whoever puts the dataset
-together from the same shards writes the same bytes.
+There is no lock, and none is needed: shards and plans are put in place once (conditional put), and whoever
+puts the dataset together from the same shards writes the same bytes.
 """
 
 import tempfile

@@ -1,9 +1,9 @@
 """How a shard comes to count on an object store, which has no renames.
 
 A shard is two objects: a tar with its files, then its manifest, which is put in place only if its generation
-has none. The first to do so wins, and the others take what it made. A tar is named after the digest of the
-manifest that tells of it: two workers need not have made the same, since a candidate may have failed for one
-of them, and neither may write over what the other's manifest counts on.
+has none: a conditional put, `If-None-Match: *`. The first to do so wins, and the others take what it made. A
+tar is named after the digest of the manifest that tells of it: two workers need not have made the same, since
+a candidate may have failed for one of them, and neither may write over what the other's manifest counts on.
 
     .build/shards/00007/0.5f2b7c61d3a0.tar    .build/shards/00007/0.json
 

@@ -75,7 +75,10 @@ class BuildStorage(ABC):
 
     @abstractmethod
     def write_once(self, name: str, data: bytes) -> None:
-        """Puts a file in place whole, unless there is one: of many who try, the first wins."""
+        """Puts a file in place whole, unless there is one: of many who try, the first wins.
+
+        It is a compare-and-swap against nothing: exclusive create in a folder, conditional put on a store.
+        """
 
     @abstractmethod
     def names(self, folder: str) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """The folder of one build: is it ours, whose is it now, and what was it begun with.
 
 The dataset lies in the folder itself, the working state in `.build/`. Both belong to one run at a time, or to
-any number of workers that add shards and touch nothing else.
+any number of workers that add shards and touch nothing else: an advisory lock (`flock`), exclusive or shared.
 """
 
 import os
