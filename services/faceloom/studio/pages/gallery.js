@@ -73,7 +73,7 @@ function open(index) {
   if (!face) return;
   current = index;
   at("one-pictures").replaceChildren(
-    ...kinds(face).map((one) => Object.assign(new Image(), { alt: spoken(one), src: picture(shown.dataset, face.id, one) })),
+    ...kinds(face).map((one) => Object.assign(new Image(), { id: `one-${one}`, alt: spoken(one), src: picture(shown.dataset, face.id, one) })),
   );
   const { id, seed, truncation_psi, quality, split } = face;
   facts(at("one-facts"), { id, seed, truncation: truncation_psi, quality: quality.toFixed(3), split });
