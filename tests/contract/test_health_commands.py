@@ -4,7 +4,9 @@ import asyncio
 import socket
 import threading
 
+import grpc
 import pytest
+from tests.contract.fronts import ready
 from tests.fakes import EchoHandler, fake_service
 
 from faceloom.cli.health import health, wait_closed
@@ -39,6 +41,8 @@ async def test_health_of_a_service_by_its_name(
     front = Front(service, InProcessEngine(EchoHandler(service)), f"127.0.0.1:{50051 + offset}")
     await front.start()
     try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{front.port}") as channel:
+            await ready(channel)
         await asyncio.to_thread(health, "generator", "", 5, offset)
         monkeypatch.setenv("FACELOOM_TARGETS", f'{{"generator": "127.0.0.1:{front.port}"}}')
         await asyncio.to_thread(health, "generator")

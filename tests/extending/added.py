@@ -14,7 +14,7 @@ from typing import Any
 
 from faceloom import datasets
 from faceloom.builds.executors.registry import executor
-from faceloom.builds.service.records import Order
+from faceloom.builds.service.records import BuildOrder
 from faceloom.builds.verification import verify
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
@@ -42,7 +42,7 @@ async def main(output: Path) -> None:
         os.environ["FACELOOM_TARGETS"] = json.dumps(targets)
         faceloom = await stack.enter_async_context(Faceloom.connect())
         spec = BuildSpec(candidates=128, stages=("light",))
-        order = Order("one", spec, output, shards=2, jobs=1, retry_failed=False)
+        order = BuildOrder("one", spec, output, shards=2, blocks=1, retry_failed=False)
         await executor("processes", faceloom).run(order, lambda progress: None)
         for face, pictures in datasets.open(output).pictures("images", "light"):
             file = image_pb2.Image(format=image_pb2.IMAGE_FORMAT_PNG, data=pictures["images"])

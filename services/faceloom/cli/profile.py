@@ -24,7 +24,7 @@ from faceloom.store.profile import (
 
 app = typer.Typer(help="Create and list profiles: what is served together.", no_args_is_help=True)
 
-_References = Annotated[
+_ReferencesOption = Annotated[
     list[str] | None,
     typer.Option(
         help="NAME, NAME/VERSION or a profile; repeat it to serve several, the first by default."
@@ -36,11 +36,11 @@ def _with_an_option_per_service(command: Callable[..., None]) -> Callable[..., N
     """The command, whose `references` are options called as the model services are."""
     own = [one for one in signature(command).parameters.values() if one.name != "references"]
     options = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_References)
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_ReferencesOption)
         for name in services()
     ]
     command.__signature__ = signature(command).replace(parameters=[*own, *options])  # type: ignore[attr-defined]
-    command.__annotations__ |= dict.fromkeys(services(), _References)
+    command.__annotations__ |= dict.fromkeys(services(), _ReferencesOption)
     return command
 
 

@@ -48,7 +48,7 @@ def check_real(folder: Path, names: tuple[str, ...]) -> None:
             raise UsageError(f"{folder / name} is a link; a build writes into its own folder alone")
     try:
         owner = folder.stat().st_uid
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     if hasattr(os, "geteuid") and owner not in (os.geteuid(), 0):
         raise UsageError(f"{folder} belongs to another user ({owner}); choose a folder of your own")
