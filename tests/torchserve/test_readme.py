@@ -47,7 +47,7 @@ def test_shell_commands_do_what_they_say(stack, tmp_path: Path) -> None:
     assert lines[0] == ".venv/bin/faceloom up"
     for line in lines[1:]:
         if line == ".venv/bin/faceloom studio":
-            assert datasets_shown(tmp_path, stack.port_offset) == ["kept", "faces"]
+            assert datasets_shown(tmp_path, stack.port_offset) == ["kept", "best", "faces"]
             continue
         command = line.replace(".venv/bin/faceloom", f"{sys.executable} -m faceloom.cli.main")
         done = subprocess.run(
