@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 from safetensors.numpy import load_file, save_file
-from tests.builds.fake_services import FakeServices
+from tests.builds.fake_services import FakeServices, score_of
 from tests.builds.test_same_bytes import files_of, rows_of
 from tests.builds.test_verify import sign_again
 
@@ -74,8 +74,11 @@ async def test_a_face_of_another_seed_is_not_taken(build: Build) -> None:
     assert not verify(result.output)
 
 
-@pytest.mark.parametrize(("name", "failed"), [(18, 0), (19, 1), (255, 1)])
-async def test_a_class_that_has_no_name_is_not_taken(name: int, failed: int, build: Build) -> None:
+# Seed 0 is the one that services are asked for before the build begins.
+@pytest.mark.parametrize(("seed", "name", "failed"), [(17, 18, 0), (17, 19, 1), (0, 255, 1)])
+async def test_a_class_that_has_no_name_is_not_taken(
+    seed: int, name: int, failed: int, build: Build
+) -> None:
     def spoil(answer: Message) -> None:
         if isinstance(answer, segmentation_pb2.SegmentResponse):
             for layout in answer.layouts:
@@ -83,12 +86,33 @@ async def test_a_class_that_has_no_name_is_not_taken(name: int, failed: int, bui
                     layout.data = bytes([name]) + layout.data[1:]
 
     services = FakeServices(threshold=0.0)
-    marked = await layout_of(services, 17)
+    marked = await layout_of(services, seed)
     result = await build(SPEC, services=Liar(threshold=0.0, change=spoil))
     assert (result.summary.accepted, result.summary.failed) == (40 - failed, failed)
     rows = rows_of(result.output / "failed.jsonl")
-    assert [(row["ordinal"], row["service"]) for row in rows] == [(17, "segmentation")] * failed
+    assert [(row["ordinal"], row["service"]) for row in rows] == [(seed, "segmentation")] * failed
     assert not verify(result.output)
+
+
+async def test_a_verdict_against_the_threshold_is_not_taken(build: Build) -> None:
+    best = max(score_of_seed(seed) for seed in range(40))
+
+    def contradict(answer: Message) -> None:
+        if isinstance(answer, quality_pb2.ClassifyResponse):
+            for quality in answer.qualities:
+                quality.accepted ^= quality.score == best
+
+    result = await build(SPEC, services=Liar(change=contradict))
+    assert result.summary.failed == 1
+    (row,) = rows_of(result.output / "failed.jsonl")
+    assert (row["service"], score_of_seed(row["seed"])) == ("quality", best)
+
+
+def score_of_seed(seed: int) -> float:
+    """What the fake services make of it."""
+    request = generator_pb2.GenerateRequest(seeds=[seed], truncation_psi=0.7)
+    answer = FakeServices()._generator(request.SerializeToString())
+    return score_of(answer.faces[0].image.data)
 
 
 async def layout_of(services: FakeServices, seed: int) -> bytes:

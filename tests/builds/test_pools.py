@@ -147,6 +147,7 @@ class AnotherTaste(FakeServices):
         response = super()._quality(data)
         for quality in response.qualities:
             quality.score = 1 - quality.score
+            quality.accepted = quality.score >= response.threshold
         response.model.digest = "cd" * 32
         return response
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ async def test_whoever_comes_last_puts_the_dataset_together(tmp_path: Path, buil
     output = tmp_path / "workers"
     await all_shards(output, spec, finalize=True)
     assert files_of(output) == expected
+
+
+async def test_a_worker_begins_a_build_with_a_threshold(tmp_path: Path) -> None:
+    spec, output = BuildSpec(candidates=70), tmp_path / "out"
+    worker = start_worker(output, 0, "--shards", "1", "--threshold", "0.9", "--finalize", spec=spec)
+    assert end(worker)[0] == 0
+    whole = tmp_path / "whole"
+    await run_build(replace(spec, threshold=0.9), whole, FakeServices().client())
+    assert (output / "SHA256SUMS").read_bytes() == (whole / "SHA256SUMS").read_bytes()
 
 
 async def test_without_finalize_a_later_run_only_puts_together(tmp_path: Path) -> None:

@@ -76,6 +76,21 @@ def test_what_people_labelled_is_selected(pool: Path, tmp_path: Path) -> None:
     assert again["accepted"] == 3
 
 
+def test_labels_of_other_faces_are_refused(pool: Path, tmp_path: Path) -> None:
+    (known, *_) = lines(pool, "rejected.jsonl")
+    labels = tmp_path / "labels.jsonl"
+    rows = [{"id": known["id"], "label": "keep"}, {"id": "0" * 16, "label": "keep"}]
+    for given, why in (
+        (rows, f"{pool} has no face with the id '{'0' * 16}'"),
+        ([{"id": known["id"], "label": "reject"}], f"{labels} keeps no face"),
+    ):
+        labels.write_text("".join(f"{json.dumps(row)}\n" for row in given))
+        done = run(
+            "dataset", "select", pool, "--labels", labels, "--out", tmp_path / "out", *INPROCESS
+        )
+        assert (done.code, why in done.err) == (2, True)
+
+
 def test_another_model_judges(pool: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(STORE / "tiny" / "quality", tmp_path / "strict" / "quality")
     model = json.loads((folder / "model.json").read_text())

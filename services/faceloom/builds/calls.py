@@ -65,6 +65,11 @@ class Calls:
                 reason="MODEL_CHANGED",
             )
         for candidate, quality in _pairs("quality", candidates, response.qualities):
+            if quality.accepted != (quality.score >= response.threshold):
+                raise Internal(
+                    f"the quality service answered {quality.accepted} for a score of {quality.score} and its"
+                    f" threshold of {response.threshold}"
+                )
             candidate.score = quality.score
 
     async def stage(self, call: StageCall, candidates: Sequence[Candidate]) -> None:

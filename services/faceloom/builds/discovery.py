@@ -7,7 +7,7 @@ from typing import Any
 
 from faceloom.builds.candidate import Candidate
 from faceloom.builds.retrying import PatientService, Refused
-from faceloom.builds.stages import images, stage_calls
+from faceloom.builds.stages import StageCall, images, stage_calls
 from faceloom.clients.client import Faceloom
 from faceloom.common.v1 import image_pb2
 from faceloom.core.errors import ServiceError
@@ -92,10 +92,8 @@ async def _probe(
     calls = stage_calls(spec.stages)
     for call in calls:
         name = call.stage.service
-        answer = await services[name].call(partial(faceloom.call, name, call.request([face], "")))
+        answer = await services[name].call(partial(_ask, faceloom, call, face))
         class_names += tuple(call.class_names(answer))
-        for values in call.answers(answer):
-            face.add(call.stage, values)
         largest = max(largest, answer.ByteSize())
         answers[name] = answer
     recipe = Recipe(
@@ -107,6 +105,15 @@ async def _probe(
         class_names=class_names,
     )
     return Probe(recipe, max(1, int(MAX_MESSAGE_BYTES * _FILL) // largest))
+
+
+async def _ask(faceloom: Faceloom, call: StageCall, face: Candidate) -> Any:
+    """The answer of a stage's service; what is wrong in it is met as it will be met in the build."""
+    answer = await faceloom.call(call.stage.service, call.request([face], ""))
+    call.class_names(answer)
+    for values in call.answers(answer):
+        face.add(call.stage, values)
+    return answer
 
 
 def _filter(spec: BuildSpec, threshold: float) -> Filter:

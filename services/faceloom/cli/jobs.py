@@ -20,6 +20,7 @@ from faceloom.cli.spec import (
     SeedOption,
     ShardsOption,
     StagesOption,
+    ThresholdOption,
     spec_of,
 )
 from faceloom.clients.client import Faceloom
@@ -53,6 +54,7 @@ def work_command(
     seed: SeedOption = 0,
     psi: PsiOption = 0.7,
     stages: StagesOption = DEFAULT_STAGES,
+    threshold: ThresholdOption = None,
     shards: ShardsOption = None,
     blocks: Annotated[
         int, typer.Option(help="Blocks of 64 candidates in flight.", min=1)
@@ -79,7 +81,7 @@ def work_command(
         try:
             where, which = output_of(output), _given(index)
             new = candidates is not None or accepted is not None
-            what = spec_of(candidates, accepted, seed, psi, stages) if new else None
+            what = spec_of(candidates, accepted, seed, psi, stages, threshold) if new else None
         except UsageError as error:
             raise Misconfigured(str(error)) from None
         assignment = Assignment(where, which, what, shards, blocks, retry_failed, finalize)

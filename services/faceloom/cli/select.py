@@ -128,8 +128,10 @@ def _kept(pool: datasets.Dataset, labels: Path) -> dict[str, int]:
     wanted = {face for face, label in read_labels(labels).items() if label == "keep"}
     records = (record for lines in (pool.faces(), pool.rejected()) for record in lines)
     found = {record.id: record.ordinal for record in records if record.id in wanted}
-    if not found:
-        raise UsageError(f"{labels} keeps no face of {pool.place}")
+    if not wanted:
+        raise UsageError(f"{labels} keeps no face")
+    if missing := wanted - found.keys():
+        raise UsageError(f"{labels}: {pool.place} has no face with the id {min(missing)!r}")
     return found
 
 
