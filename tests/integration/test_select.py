@@ -60,6 +60,25 @@ def test_a_pool_of_scores_becomes_many_datasets(pool: Path, tmp_path: Path) -> N
         assert run("verify", tmp_path / output).code == 0
 
 
+@pytest.mark.parametrize(
+    ("stages", "shown"),
+    [("none", "face"), ("sketch:classical,sketch", "face, classical sketch, sketch")],
+)
+def test_the_report_shows_what_there_is(
+    pool: Path, tmp_path: Path, stages: str, shown: str
+) -> None:
+    made("dataset", "select", pool, "--top", 4, "--stages", stages, "--out", tmp_path / "out")
+    page = tmp_path / "report.html"
+    done = run("report", tmp_path / "out", "--out", page, "--engine", "inprocess")
+    assert (done.code, done.err) == (0, "")
+    text = page.read_text()
+    assert f"<h2>Accepted: {shown}</h2>" in text
+    triples = text[text.index('<div class="triples">') : text.index("<h2>Rejected faces</h2>")]
+    assert triples.count("<img") == 4 * len(shown.split(","))
+    assert "The 4 that a quality model gave the highest scores were kept" in text
+    assert 'class="threshold"' not in text
+
+
 def test_what_people_labelled_is_selected(pool: Path, tmp_path: Path) -> None:
     keep, reject = lines(pool, "rejected.jsonl")[3:6], lines(pool, "rejected.jsonl")[6:9]
     rows = [{"id": row["id"], "label": "keep"} for row in keep]

@@ -16,6 +16,7 @@ from faceloom.core.wording import counted
 from faceloom.datasets.embedded_pictures import colours, figure, triple
 from faceloom.datasets.reader import Dataset
 from faceloom.datasets.reader import open as open_dataset
+from faceloom.datasets.recipe import Recipe
 from faceloom.datasets.records import FaceRecord
 from faceloom.datasets.translations import translations
 from faceloom.generator.v1 import generator_pb2
@@ -56,6 +57,7 @@ async def write_report(
         recipe_digest=summary.recipe_digest,
         dataset_digest=summary.dataset_digest,
         figures=_figures(vars(summary), build),
+        pictures=_pictures(recipe),
         triples="".join(triple(dataset, face) for face in accepted[:_TRIPLES]),
         colours=colours(dataset.classes),
         more=_more(dataset, accepted[_TRIPLES : _TRIPLES + _FACES]),
@@ -79,6 +81,12 @@ async def write_report(
         ),
     )
     await asyncio.to_thread(_write, target, page)
+
+
+def _pictures(recipe: Recipe) -> str:
+    """What is shown of every accepted face."""
+    kinds = [kind.column.replace("_", " ") or "face" for kind in recipe.kinds if kind.is_picture]
+    return html.escape(", ".join(kinds))
 
 
 async def _faces(faceloom: Faceloom, seeds: Sequence[int], psi: float) -> list[bytes]:
